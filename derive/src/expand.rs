@@ -263,8 +263,8 @@ fn edit_distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// Adds `T: Parameters` for each type parameter that occurs in a child, and for a child of type `T::Name` the bound
-/// on that type itself.
+/// Adds `T: Parameters` for each type parameter that occurs in a child, and for a child of type `T::Name` the
+/// bound on that type itself.
 fn with_bounds(mut generics: Generics, children: &[Child]) -> Generics {
     let parameters: Vec<Ident> = generics.type_params().map(|parameter| parameter.ident.clone()).collect();
     let (projected, plain): (Vec<_>, Vec<_>) =

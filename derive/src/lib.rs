@@ -1,5 +1,5 @@
-//! `#[derive(Parameters)]`: a layer or model lists its children, so that optimisers, checkpoints and summaries
-//! find every parameter under the name PyTorch would give it.
+//! `#[derive(Parameters)]`: a layer or model lists its children, so that optimisers, checkpoints and
+//! summaries find every parameter under the name PyTorch would give it.
 //!
 //! The crate is used through `cotangent`, which re-exports the macro.
 
@@ -10,22 +10,23 @@ use syn::{DeriveInput, parse_macro_input};
 
 /// Implements `cotangent::nn::Parameters`: visits the fields as children, in the order of their declaration.
 ///
-/// A child's name is the field's name, in a tuple struct its index; joined by dots the names make the path of a
-/// parameter, such as `features.0.weight`. Of an enum the fields of the live variant are visited; the variant's
-/// name is no part of the path. A type parameter that occurs in a visited field gets the bound `Parameters`.
+/// A child's name is the field's name, in a tuple struct its index; joined by dots the names make the path of
+/// a parameter, such as `features.0.weight`. Of an enum the fields of the live variant are visited; the
+/// variant's name is no part of the path. A type parameter that occurs in a visited field gets the bound
+/// `Parameters`.
 ///
 /// | attribute of a field | meaning |
 /// | --- | --- |
 /// | `#[parameters(skip)]` | the field holds no parameters and is not visited |
 /// | `#[parameters(rename = "name")]` | the child has this name |
 ///
-/// A field whose type does not implement `Parameters`, such as `usize`, does not compile unless it is skipped, so
-/// that nothing silently stays untrained.
+/// A field whose type does not implement `Parameters`, such as `usize`, does not compile unless it is
+/// skipped, so that nothing silently stays untrained.
 ///
 /// # Errors
 ///
-/// The macro reports, at the place in question: a union; an unknown key; a name that is empty or contains a dot;
-/// two children of one name.
+/// The macro reports, at the place in question: a union; an unknown key; a name that is empty or contains a
+/// dot; two children of one name.
 ///
 /// ```standalone_crate
 /// use cotangent_derive::Parameters;

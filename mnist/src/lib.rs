@@ -1,8 +1,8 @@
 //! The MNIST database of handwritten digits, inside the program: 60,000 training and 10,000 test images of
 //! 28 × 28 bytes with their labels 0..=9. Nothing is downloaded and no file is read at run time.
 //!
-//! The data lies in the binary as independent gzip members; [`train`] and [`test()`] inflate them in parallel,
-//! each directly into its place, and check sizes and CRC-32.
+//! The data lies in the binary as independent gzip members; [`train`] and [`test()`] inflate them in
+//! parallel, each directly into its place, and check sizes and CRC-32.
 //!
 //! ```
 //! let train = cotangent_mnist::train()?;
@@ -35,9 +35,9 @@ pub const COLS: usize = 28;
 /// Number of classes, the digits 0 to 9: 10.
 pub const CLASSES: usize = 10;
 
-/// μ = 0.1307: the mean over all pixels of the training images, scaled to \[0, 1\]. The usual input of a network
-/// is (pixel / 255 − μ) / σ with σ = [`STD`], as in
-/// [PyTorch's MNIST example](https://github.com/pytorch/examples/blob/main/mnist/main.py).
+/// μ = 0.1307: the mean over all pixels of the training images, scaled to \[0, 1\]. The usual input of a
+/// network is (pixel / 255 − μ) / σ with σ = [`STD`], as in [PyTorch's MNIST
+/// example](https://github.com/pytorch/examples/blob/main/mnist/main.py).
 pub const MEAN: f64 = 0.1307;
 
 /// σ = 0.3081: the standard deviation over all pixels of the training images, scaled to \[0, 1\]; goes with
@@ -83,7 +83,8 @@ pub fn test() -> Result<Split, Error> {
     read(TEST, &TEST_IMAGES, &TEST_LABELS)
 }
 
-/// Why the bundled data cannot be read. It can only mean that the program's file was changed after it was built.
+/// Why the bundled data cannot be read. It can only mean that the program's file was changed after it was
+/// built.
 ///
 /// ```
 /// let error = cotangent_mnist::Error::Size { chunk: "test-labels-00.gz", expected: 10_000, found: 9_999 };
