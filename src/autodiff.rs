@@ -1,0 +1,120 @@
+//! A transform adds a layer to its tensors; an operation peels off the outermost one, computes below it, and
+//! puts the result's derivative back on top. So transforms nest in any order.
+
+mod checkpoint;
+mod forward;
+mod functional;
+mod linear_map;
+mod reverse;
+mod transforms;
+
+use std::sync::Arc;
+
+pub use checkpoint::checkpoint;
+pub use functional::{grad_of, hvp_of, per_example, value_and_grad_of};
+pub use linear_map::LinearMap;
+pub(crate) use reverse::{Node, TAPE, new_key};
+pub use reverse::{Gradients, enable_grad, is_grad_enabled, no_grad};
+pub use transforms::{
+    grad, hessian, hvp, jacfwd, jacobian, jacrev, jvp, jvp_many, value_and_grad, vjp, vjp_many,
+};
+
+use crate::{
+    apply::{Few, Origin, Pass, layered},
+    context,
+    error::{Error, Result},
+    ops::{Mode, Op},
+    tensor::Tensor,
+};
+
+/// What a transform puts on a tensor.
+pub(crate) struct Layer {
+    /// 0 is the tape; transforms count from 1, inner ones higher.
+    pub level: usize,
+    /// Which transform; a tensor that outlives its own is recognised by it.
+    pub tag: u64,
+    /// The tensor without this layer.
+    pub below: Tensor,
+    pub kind: Kind,
+}
+
+#[derive(Clone)]
+pub(crate) enum Kind {
+    /// Forward mode: its tangent.
+    Dual(Tensor),
+    /// Reverse mode: the step it came from, and which of its outputs it is.
+    Tracked(Arc<Node>, usize),
+}
+
+impl Tensor {
+    pub(crate) fn layer_at(&self, level: usize) -> Option<&Layer> {
+        self.layer().filter(|l| l.level == level)
+    }
+
+    /// Without the layer of this level, which is its outermost if it has one.
+    pub(crate) fn below(&self, level: usize) -> Tensor {
+        self.layer_at(level).map_or_else(|| self.clone(), |l| l.below.clone())
+    }
+}
+
+/// One operation, one layer down, with its derivative on top.
+pub(crate) fn differentiate(op: &Arc<dyn Op>, inputs: &[&Tensor], level: usize, origin: &Origin) -> Result<Few<Tensor>> {
+    let layers: Few<Option<&Layer>> = inputs.iter().map(|t| t.layer_at(level)).collect();
+    let top = layers.iter().flatten().next().expect("some input has a layer of this level");
+    let tag = top.tag;
+    if level != TAPE {
+        let alive = context::with(|c| c.transforms.get(level - 1) == Some(&tag));
+        if !alive || layers.iter().flatten().any(|l| l.tag != tag) {
+            return Err(Error::mistake("a tensor escaped from the transform (`jvp`, `grad`, …) that made it")
+                .help("return it from the closure instead of storing it outside, or `detach()` it"));
+        }
+    }
+    let below: Few<Tensor> = inputs.iter().map(|t| t.below(level)).collect();
+    let refs: Few<&Tensor> = below.iter().collect();
+    let y = layered(op, &refs, origin)?;
+    if level == TAPE && context::with(|c| c.paused) {
+        return Ok(y);
+    }
+    let wanted: Few<bool> = layers.iter().zip(&below).map(|(l, x)| l.is_some() && x.dtype().is_float()).collect();
+    if !wanted.contains(&true) || !y.iter().any(|y| y.dtype().is_float()) {
+        return Ok(y);
+    }
+    match top.kind {
+        Kind::Dual(_) => {
+            let tangents: Vec<Option<Tensor>> = layers
+                .iter()
+                .zip(&wanted)
+                .map(|(l, w)| match l.filter(|_| *w).map(|l| &l.kind) {
+                    Some(Kind::Dual(t)) => Some(t.clone()),
+                    _ => None,
+                })
+                .collect();
+            let dy = within(origin.derivative(Pass::Push), || {
+                op.linearize(&below, &y, Mode::Push, &wanted).apply(&tangents)
+            });
+            Ok(forward::lift(y, dy, level, tag))
+        }
+        Kind::Tracked(..) => {
+            let map = within(origin.derivative(Pass::Pull), || op.linearize(&below, &y, Mode::Pull, &wanted));
+            let sources = layers.iter().zip(&wanted).map(|(l, w)| match l.filter(|_| *w).map(|l| &l.kind) {
+                Some(Kind::Tracked(node, output)) => Some((node.clone(), *output)),
+                _ => None,
+            });
+            let node = Node::new(sources.collect(), y.len(), map, origin.clone());
+            Ok(y.into_iter()
+                .enumerate()
+                .map(|(i, y)| match y.dtype().is_float() {
+                    true => y.with_layer(level, tag, Kind::Tracked(node.clone(), i)),
+                    false => y,
+                })
+                .collect())
+        }
+    }
+}
+
+/// Run a derivative: what it applies belongs to `origin`.
+pub(crate) fn within<T>(origin: Origin, f: impl FnOnce() -> T) -> T {
+    let before = context::with(|c| c.origin.replace(origin));
+    let _restore = context::scope(|_| (), move |c| c.origin = before);
+    f()
+}

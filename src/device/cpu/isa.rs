@@ -1,0 +1,58 @@
+//! Which instructions the kernels use.
+
+use std::sync::LazyLock;
+
+/// An instruction set that kernels are built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// What every processor of the target has.
+    Plain,
+    /// 256-bit vectors with fused multiply-add.
+    Avx2,
+    /// 512-bit vectors.
+    Avx512,
+}
+
+impl Isa {
+    /// Its name, as `COTANGENT_ISA` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Plain => "plain",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        }
+    }
+}
+
+/// The best instruction set of this machine, or the one that `COTANGENT_ISA` names if the machine has it.
+///
+/// ```
+/// use cotangent::device::cpu::isa;
+/// assert!(["plain", "avx2", "avx512"].contains(&isa().name()));
+/// ```
+pub fn isa() -> Isa {
+    static ISA: LazyLock<Isa> = LazyLock::new(|| {
+        let best = detect();
+        let asked = std::env::var("COTANGENT_ISA").ok();
+        let asked =
+            [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().find(|i| Some(i.name()) == asked.as_deref());
+        asked.map_or(best, |a| a.min(best))
+    });
+    *ISA
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Isa {
+    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+        Isa::Avx512
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        Isa::Avx2
+    } else {
+        Isa::Plain
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> Isa {
+    Isa::Plain
+}
