@@ -1,0 +1,343 @@
+//! A run on the disk: one safetensors file.
+//!
+//! The model's tensors stand under PyTorch's names, so that `load_state_dict` takes them; what else a run needs to
+//! go on bit for bit stands beside them: `optim.*` and `schedule.*` tensors, and JSON under `cotangent` in
+//! `__metadata__`. One metadata key, because the format keeps several in no order and equal runs write equal bytes.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, View, serialize};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::config::Config;
+use crate::diagnostic::{Diagnostic, Exit};
+use crate::run_folder::write_file;
+
+/// The version of [`About`].
+const VERSION: u32 = 1;
+const KEY: &str = "cotangent";
+/// Names before which no model's tensor stands.
+const OTHERS: [&str; 2] = [OPTIM, SCHEDULE];
+/// Before the names of the optimiser's tensors.
+pub(crate) const OPTIM: &str = "optim.";
+/// Before the names of the schedule's tensors.
+pub(crate) const SCHEDULE: &str = "schedule.";
+
+/// A tensor as it lies in the file: little-endian, row-major.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// Its type.
+    pub(crate) dtype: Dtype,
+    /// Its sizes.
+    pub(crate) shape: Vec<usize>,
+    /// Its elements.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl View for &Stored {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Everything about a run that is not a tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct About {
+    /// The version of this structure.
+    pub(crate) v: u32,
+    /// The program's version: bits are promised for the same one.
+    pub(crate) program: String,
+    /// The instruction set of the kernels, likewise.
+    pub(crate) isa: String,
+    /// The settings.
+    pub(crate) config: Config,
+    /// Names of the classes, in the order of the model's outputs.
+    pub(crate) classes: Vec<String>,
+    /// Channels, height and width of an input.
+    pub(crate) input_shape: Vec<usize>,
+    /// How pixels become inputs.
+    pub(crate) normalisation: Normalisation,
+    /// Where the run stands.
+    pub(crate) position: Position,
+    /// Name of a generator → seed, stream, offset.
+    pub(crate) rng: BTreeMap<String, [i64; 3]>,
+    /// The checkpoint with the lowest validation loss so far.
+    pub(crate) best: Option<Best>,
+    /// Epochs since then.
+    pub(crate) epochs_since_best: u64,
+    /// Loss and accuracy on the test examples after the last complete epoch.
+    pub(crate) test: Option<[Option<f64>; 2]>,
+}
+
+/// x = (pixel / 255 − mean) / std, by channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Normalisation {
+    /// μ.
+    pub(crate) mean: Vec<f64>,
+    /// σ.
+    pub(crate) std: Vec<f64>,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// Complete epochs.
+    pub(crate) epoch: u64,
+    /// Optimiser steps in all.
+    pub(crate) step: u64,
+    /// Steps of the epoch that is not complete.
+    pub(crate) step_in_epoch: u64,
+    /// Examples in those steps.
+    pub(crate) examples: u64,
+    /// The sum of their losses.
+    pub(crate) loss_sum: f64,
+    /// How many of them were classified rightly.
+    pub(crate) correct: u64,
+    /// Seconds those steps took.
+    pub(crate) seconds: f64,
+}
+
+/// The best epoch so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Best {
+    /// Its number.
+    pub(crate) epoch: u64,
+    /// Its validation loss.
+    pub(crate) val_loss: f64,
+}
+
+impl About {
+    /// Of a run that begins now.
+    pub(crate) fn new(
+        config: Config,
+        isa: &str,
+        classes: Vec<String>,
+        input_shape: Vec<usize>,
+        normalisation: Normalisation,
+    ) -> Self {
+        About {
+            v: VERSION,
+            program: env!("CARGO_PKG_VERSION").into(),
+            isa: isa.into(),
+            config,
+            classes,
+            input_shape,
+            normalisation,
+            position: Position::default(),
+            rng: BTreeMap::new(),
+            best: None,
+            epochs_since_best: 0,
+            test: None,
+        }
+    }
+}
+
+/// A run, ready to be written or just read.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Checkpoint {
+    /// All tensors by name: the model's, `optim.*`, `schedule.*`.
+    pub(crate) tensors: BTreeMap<String, Stored>,
+    /// Everything else.
+    pub(crate) about: About,
+}
+
+impl Checkpoint {
+    /// Writes the file aside, then renames it: the old one stays until the new one is whole.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Diagnostic> {
+        let refused =
+            |e: String| Diagnostic::new(Exit::Failure, format!("cannot write {}: {e}", path.display()));
+        let about = serde_json::to_string(&self.about).map_err(|e| refused(e.to_string()))?;
+        let metadata = HashMap::from([(KEY.to_string(), about)]);
+        let bytes = serialize(&self.tensors, Some(metadata)).map_err(|e| refused(e.to_string()))?;
+        write_file(path, &bytes)
+    }
+
+    /// Reads a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, Diagnostic> {
+        let bytes = fs::read(path).map_err(|e| Diagnostic::io(Exit::Data, "cannot read", path, &e))?;
+        let bad = |what: String| Diagnostic::new(Exit::Data, format!("{} {what}", path.display()));
+        let damaged = |e: safetensors::SafeTensorError| {
+            bad(format!("is no whole safetensors file: {e}"))
+                .help("a run writes its checkpoints whole; this one was cut off or changed by something else")
+        };
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+        let Some(about) = header.metadata().as_ref().and_then(|m| m.get(KEY)) else {
+            return Err(bad(
+                "is a safetensors file, but no checkpoint of cotangent: its header says nothing of the run"
+                    .into(),
+            )
+            .help("a checkpoint lies in the folder `checkpoints` of a run"));
+        };
+        #[derive(Deserialize)]
+        struct Version {
+            v: u32,
+        }
+        let unreadable = |e: serde_json::Error| bad(format!("describes its run in a way I cannot read: {e}"));
+        let Version { v } = serde_json::from_str(about).map_err(unreadable)?;
+        if v != VERSION {
+            return Err(bad(format!(
+                "has version {v} of the checkpoint format; this program reads version {VERSION}"
+            ))
+            .help("use the version of cotangent that wrote it"));
+        }
+        let about = serde_json::from_str(about).map_err(unreadable)?;
+        let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+        let tensors = file
+            .iter()
+            .map(|(name, t)| {
+                let stored = Stored { dtype: t.dtype(), shape: t.shape().to_vec(), bytes: t.data().to_vec() };
+                (name.to_string(), stored)
+            })
+            .collect();
+        Ok(Checkpoint { tensors, about })
+    }
+
+    /// The model's tensors.
+    pub(crate) fn model(&self) -> impl Iterator<Item = (&str, &Stored)> {
+        let all = self.tensors.iter().map(|(name, t)| (name.as_str(), t));
+        all.filter(|(name, _)| !OTHERS.iter().any(|prefix| name.starts_with(prefix)))
+    }
+
+    /// The tensors whose names begin with `prefix`, without it.
+    pub(crate) fn after<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Stored)> {
+        self.tensors.iter().filter_map(move |(name, t)| Some((name.strip_prefix(prefix)?, t)))
+    }
+
+    /// SHA-256 over names, types, shapes and bits of the model's tensors, in hexadecimal: equal for equal weights,
+    /// whatever the optimiser, the machine or the number of threads.
+    pub(crate) fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for (name, t) in self.model() {
+            // Lengths before contents: no two lists of tensors give the same stream.
+            hash.update((name.len() as u64).to_le_bytes());
+            hash.update(name);
+            let dtype = t.dtype.to_string();
+            hash.update((dtype.len() as u64).to_le_bytes());
+            hash.update(dtype);
+            hash.update((t.shape.len() as u64).to_le_bytes());
+            for size in &t.shape {
+                hash.update((*size as u64).to_le_bytes());
+            }
+            hash.update(&t.bytes);
+        }
+        hash.finalize().iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Exit;
+    use std::path::PathBuf;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("cotangent-checkpoint-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Scratch(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn stored(numbers: &[f32]) -> Stored {
+        let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        Stored { dtype: Dtype::F32, shape: vec![numbers.len()], bytes }
+    }
+
+    fn example() -> Checkpoint {
+        let mut config = Config::default();
+        config.resolve().unwrap();
+        // A number that a careless reader of JSON gets wrong in its last bit.
+        config.optim.lr = Some(0.065_348_165_781_472_07);
+        let classes = (0..10).map(|d| d.to_string()).collect();
+        let normalisation = Normalisation { mean: vec![0.1307], std: vec![0.3081] };
+        let mut about = About::new(config, "avx512", classes, vec![1, 28, 28], normalisation);
+        about.position.loss_sum = 123.456_789_012_345_67;
+        about.best = Some(Best { epoch: 2, val_loss: 0.1 + 0.2 });
+        about.rng.insert("dropout".into(), [7, 1, i64::MAX]);
+        let tensors = [("fc.weight", &[1.0, 2.0][..]), ("optim.momentum_buffer.fc.weight", &[0.5, 0.25])];
+        let tensors = tensors.map(|(name, x)| (name.to_string(), stored(x))).into();
+        Checkpoint { tensors, about }
+    }
+
+    #[test]
+    fn what_is_written_is_read_to_the_last_bit() {
+        let scratch = Scratch::new("whole");
+        let (path, other) = (scratch.0.join("a.safetensors"), scratch.0.join("b.safetensors"));
+        example().write(&path).unwrap();
+        let again = Checkpoint::read(&path).unwrap();
+        assert_eq!(again, example());
+        assert_eq!(again.about.position.loss_sum.to_bits(), 123.456_789_012_345_67_f64.to_bits());
+        again.write(&other).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), fs::read(&other).unwrap());
+        assert_eq!(again.model().map(|(name, _)| name).collect::<Vec<_>>(), ["fc.weight"]);
+        assert_eq!(
+            again.after(OPTIM).map(|(name, _)| name).collect::<Vec<_>>(),
+            ["momentum_buffer.fc.weight"]
+        );
+    }
+
+    #[test]
+    fn the_fingerprint_is_that_of_the_weights_alone() {
+        let mut run = example();
+        let print = run.fingerprint();
+        assert_eq!(print.len(), 64);
+        run.tensors.insert("optim.step".into(), stored(&[9.0]));
+        run.about.position.step = 9;
+        assert_eq!(run.fingerprint(), print);
+        run.tensors.insert("fc.weight".into(), stored(&[1.0, f32::from_bits(2.0_f32.to_bits() + 1)]));
+        assert_ne!(run.fingerprint(), print);
+        run.tensors.insert("fc.weight".into(), Stored { shape: vec![1, 2], ..stored(&[1.0, 2.0]) });
+        assert_ne!(run.fingerprint(), print);
+    }
+
+    #[test]
+    fn damaged_and_foreign_files_are_refused_with_words() {
+        let scratch = Scratch::new("bad");
+        let path = scratch.0.join("a.safetensors");
+        example().write(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for cut in [0, 7, 8, 100, whole.len() - 1] {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let error = Checkpoint::read(&path).unwrap_err();
+            assert_eq!(error.exit(), Exit::Data);
+            assert!(error.title().contains("no whole safetensors file"), "{error}");
+        }
+        fs::write(&path, serialize(&example().tensors, None).unwrap()).unwrap();
+        assert!(Checkpoint::read(&path).unwrap_err().title().contains("no checkpoint of cotangent"));
+        for (about, expected) in
+            [("{\"v\":99}", "version 99"), ("{\"v\":1}", "cannot read"), ("[", "cannot read")]
+        {
+            let metadata = HashMap::from([(KEY.to_string(), about.to_string())]);
+            fs::write(&path, serialize(&example().tensors, Some(metadata)).unwrap()).unwrap();
+            let error = Checkpoint::read(&path).unwrap_err();
+            assert!(error.title().contains(expected), "{error}");
+        }
+        assert_eq!(Checkpoint::read(&scratch.0.join("none")).unwrap_err().exit(), Exit::Data);
+    }
+}

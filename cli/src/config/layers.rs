@@ -1,0 +1,528 @@
+//! Defaults < file < `--set` < flags: merges the layers of a configuration, remembers where each value came from,
+//! and underlines the text that does not fit.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::{Config, OptimConfig, OptimName, Problem, ScheduleConfig, ScheduleName};
+use crate::diagnostic::{Diagnostic, Exit, Place, nearest};
+
+/// The key whose value may be a bare name instead of a table.
+const SCHEDULE: &str = "optim.schedule";
+
+/// Where the values of a configuration came from: dotted key → such as `my.toml` or `--lr`.
+pub(crate) type Origins = BTreeMap<String, String>;
+
+/// What somebody wrote, as it was written.
+#[derive(Debug)]
+struct Layer {
+    /// Where it was written: the file's path, `--set`, or the flag.
+    origin: String,
+    /// The name over an underlined line.
+    name: String,
+    /// The text that is shown.
+    text: String,
+    /// Its values.
+    table: toml::Table,
+    /// Dotted key → what to underline.
+    spans: BTreeMap<String, Spans>,
+}
+
+#[derive(Clone, Debug)]
+struct Spans {
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+/// The layers of a configuration, lowest first.
+#[derive(Debug, Default)]
+pub(crate) struct Layers(Vec<Layer>);
+
+impl Layers {
+    /// Adds a TOML file.
+    pub(crate) fn file(&mut self, path: &Path) -> Result<(), Diagnostic> {
+        let text = fs::read_to_string(path).map_err(|error| {
+            let found = Diagnostic::io(Exit::Usage, "cannot read the configuration", path, &error);
+            found.help("`--config FILE` takes a TOML file such as the config.toml of a run folder")
+        })?;
+        self.text(&path.display().to_string(), text)
+    }
+
+    /// Adds TOML text; `name` is shown over an underlined line.
+    pub(crate) fn text(&mut self, name: &str, text: String) -> Result<(), Diagnostic> {
+        let fail = |span: Option<Range<usize>>, message: &str, spans: &BTreeMap<String, Spans>| {
+            let span = span.unwrap_or(0..0);
+            explain(message, &key_at(spans, &span), |label| Place {
+                name: name.into(),
+                text: text.clone(),
+                span,
+                label,
+            })
+        };
+        let tree = DeTable::parse(&text).map_err(|e| fail(e.span(), e.message(), &BTreeMap::new()))?;
+        let mut spans = BTreeMap::new();
+        collect("", tree.get_ref(), &mut spans);
+        toml::from_str::<Config>(&text).map_err(|e| fail(e.span(), e.message(), &spans))?;
+        let table =
+            toml::from_str(&text).map_err(|e: toml::de::Error| fail(e.span(), e.message(), &spans))?;
+        self.0.push(Layer { origin: name.into(), name: name.into(), text, table, spans });
+        Ok(())
+    }
+
+    /// Adds `KEY=VALUE` of `--set`. The value is TOML; what is not TOML is taken as a string.
+    pub(crate) fn set(&mut self, assignment: &str) -> Result<(), Diagnostic> {
+        const FLAG: &str = "--set ";
+        let shown = format!("{FLAG}{assignment}");
+        let place = |span, label: &str| Place {
+            name: "command line".into(),
+            text: shown.clone(),
+            span,
+            label: label.into(),
+        };
+        let Some((key, value)) = assignment.split_once('=') else {
+            let title = format!("`{assignment}` is not of the form KEY=VALUE");
+            return Err(Diagnostic::new(Exit::Usage, title)
+                .at(place(FLAG.len()..shown.len(), "no `=` in it"))
+                .help("write such as `--set optim.lr=0.1`"));
+        };
+        let parts: Vec<&str> = key.trim().split('.').map(str::trim).collect();
+        let named = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let key_span = FLAG.len()..FLAG.len() + key.len();
+        if parts.iter().any(|p| p.is_empty() || !p.chars().all(named)) {
+            return Err(Diagnostic::new(Exit::Usage, format!("`{}` is not a key", key.trim()))
+                .at(place(key_span, "expected names with dots between"))
+                .help("write such as `--set optim.lr=0.1`"));
+        }
+        let value = parse_value(value.trim());
+        let spans = Spans { key: key_span.clone(), value: key_span.end + 1..shown.len() };
+        self.assign("--set", shown, spans, &parts, value)
+    }
+
+    /// Adds a flag that stands for a key; `shown` is its value as it was written.
+    pub(crate) fn flag(
+        &mut self,
+        flag: &str,
+        key: &str,
+        value: impl Into<toml::Value>,
+        shown: &str,
+    ) -> Result<(), Diagnostic> {
+        let text = format!("{flag} {shown}");
+        let spans = Spans { key: 0..flag.len(), value: flag.len() + 1..text.len() };
+        self.assign(flag, text, spans, &key.split('.').collect::<Vec<_>>(), value.into())
+    }
+
+    /// Adds one value of the command line.
+    fn assign(
+        &mut self,
+        origin: &str,
+        text: String,
+        written: Spans,
+        key: &[&str],
+        value: toml::Value,
+    ) -> Result<(), Diagnostic> {
+        let name = "command line".to_string();
+        let mut spans = BTreeMap::new();
+        let mut prefix = String::new();
+        for part in key {
+            prefix = join(&prefix, part);
+            spans.insert(prefix.clone(), written.clone());
+        }
+        leaves(&prefix, &value, &mut |leaf, _| {
+            spans.insert(leaf.into(), written.clone());
+        });
+        let mut tree = value;
+        for part in key.iter().rev() {
+            tree = toml::Value::Table(toml::Table::from_iter([(part.to_string(), tree)]));
+        }
+        let toml::Value::Table(table) = tree else { unreachable!("a key has at least one part") };
+        table.clone().try_into::<Config>().map_err(|error: toml::de::Error| {
+            let unknown = error.message().starts_with("unknown field");
+            let span = if unknown { written.key.clone() } else { written.value.clone() };
+            explain(error.message(), &prefix, |label| Place {
+                name: name.clone(),
+                text: text.clone(),
+                span,
+                label,
+            })
+        })?;
+        self.0.push(Layer { origin: origin.into(), name, text, table, spans });
+        Ok(())
+    }
+
+    /// The merged, checked configuration with all defaults filled in, and where its values came from.
+    pub(crate) fn merge(&self) -> Result<(Config, Origins), Diagnostic> {
+        let mut merged = toml::Table::new();
+        let mut origins = Origins::new();
+        for layer in &self.0 {
+            overlay("", &mut merged, &layer.table, &layer.origin, &mut origins);
+        }
+        // Every layer was accepted alone, so the types of the merged table are right.
+        let config: Result<Config, _> = merged.try_into();
+        let mut config = config.map_err(|error| Diagnostic::new(Exit::Usage, error.message()))?;
+        config.resolve().map_err(|problem| self.place(&problem))?;
+        Ok((config, origins))
+    }
+
+    /// The problem with the text that set the value underlined, if somebody wrote one.
+    fn place(&self, problem: &Problem) -> Diagnostic {
+        let found = Diagnostic::new(Exit::Usage, problem.title.as_str()).help(problem.help.as_str());
+        let written = self.0.iter().rev().find_map(|layer| Some((layer, layer.spans.get(problem.key)?)));
+        match written {
+            None => found,
+            Some((layer, spans)) => found.at(Place {
+                name: layer.name.clone(),
+                text: layer.text.clone(),
+                span: spans.value.clone(),
+                label: String::new(),
+            }),
+        }
+    }
+}
+
+fn join(prefix: &str, part: &str) -> String {
+    if prefix.is_empty() { part.into() } else { format!("{prefix}.{part}") }
+}
+
+/// Spans of every key of `table`, tables included.
+fn collect(prefix: &str, table: &DeTable<'_>, spans: &mut BTreeMap<String, Spans>) {
+    for (key, value) in table {
+        let dotted = join(prefix, key.get_ref());
+        if let DeValue::Table(inner) = value.get_ref() {
+            collect(&dotted, inner, spans);
+        }
+        spans.insert(dotted, Spans { key: key.span(), value: value.span() });
+    }
+}
+
+/// The key whose value, or the key that itself, holds `span`; the innermost; empty if none does.
+fn key_at(spans: &BTreeMap<String, Spans>, span: &Range<usize>) -> String {
+    let holds = |outer: &Range<usize>| outer.start <= span.start && span.end <= outer.end;
+    let found = spans.iter().filter(|(_, s)| holds(&s.value) || holds(&s.key));
+    found.max_by_key(|(key, _)| key.len()).map(|(key, _)| key.clone()).unwrap_or_default()
+}
+
+/// A TOML value, or the text itself as a string.
+fn parse_value(text: &str) -> toml::Value {
+    let as_toml = format!("value = {text}").parse::<toml::Table>().ok();
+    match as_toml.map(|table| table.into_iter().collect::<Vec<_>>()) {
+        // More than one key means that the text held a line break and no value.
+        Some(mut entries) if entries.len() == 1 => entries.remove(0).1,
+        _ => toml::Value::String(text.into()),
+    }
+}
+
+/// Calls `f` with every value below `value` and its dotted key.
+pub(super) fn leaves(prefix: &str, value: &toml::Value, f: &mut dyn FnMut(&str, &toml::Value)) {
+    match value {
+        toml::Value::Table(table) => {
+            for (key, value) in table {
+                leaves(&join(prefix, key), value, f);
+            }
+        }
+        _ => f(prefix, value),
+    }
+}
+
+/// Puts `over` on top of `base`: tables are merged, everything else is replaced.
+fn overlay(prefix: &str, base: &mut toml::Table, over: &toml::Table, origin: &str, origins: &mut Origins) {
+    for (key, value) in over {
+        let dotted = join(prefix, key);
+        // `schedule = "cosine"` below `schedule.min_lr = …`: the name becomes a table with a name.
+        if dotted == SCHEDULE
+            && value.is_table()
+            && let Some(name) = base.get(key).filter(|v| v.is_str()).cloned()
+        {
+            base.insert(key.clone(), toml::Table::from_iter([("name".to_string(), name)]).into());
+            if let Some(origin) = origins.remove(SCHEDULE) {
+                origins.insert(join(SCHEDULE, "name"), origin);
+            }
+        }
+        match (base.get_mut(key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => {
+                overlay(&dotted, below, above, origin, origins);
+            }
+            _ => {
+                let inside = format!("{dotted}.");
+                origins.retain(|k, _| *k != dotted && !k.starts_with(&inside));
+                leaves(&dotted, value, &mut |leaf, _| {
+                    origins.insert(leaf.into(), origin.into());
+                });
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// All keys that there are, with dots.
+fn known_keys() -> Vec<String> {
+    let full = Config {
+        optim: OptimConfig {
+            name: OptimName::Adam,
+            lr: Some(0.0),
+            momentum: Some(0.0),
+            dampening: Some(0.0),
+            betas: Some([0.0; 2]),
+            eps: Some(0.0),
+            weight_decay: 0.0,
+            clip_norm: 0.0,
+            schedule: ScheduleConfig {
+                name: ScheduleName::Step,
+                warmup_steps: 0,
+                step_epochs: Some(0),
+                gamma: Some(0.0),
+                min_lr: Some(0.0),
+                end_factor: Some(0.0),
+                pct_start: Some(0.0),
+                div_factor: Some(0.0),
+                final_div_factor: Some(0.0),
+                factor: Some(0.0),
+                patience: Some(0),
+            },
+        },
+        ..Config::default()
+    };
+    let mut keys = Vec::new();
+    if let Ok(value) = toml::Value::try_from(full) {
+        leaves("", &value, &mut |key, _| keys.push(key.to_string()));
+    }
+    keys
+}
+
+/// The words in backticks.
+fn quoted(message: &str) -> impl Iterator<Item = &str> {
+    message.split('`').skip(1).step_by(2)
+}
+
+/// What serde says of `key`, in words for people, with the nearest name that exists.
+fn explain(message: &str, key: &str, place: impl FnOnce(String) -> Place) -> Diagnostic {
+    let words = [
+        ("expected f64", "expected a number"),
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected usize", "expected a whole number, 0 or more"),
+        ("expected an array of length 2", "expected two numbers in brackets"),
+        ("expected struct DataConfig", "expected a table"),
+        ("expected struct OptimConfig", "expected a table"),
+        ("expected struct TrainConfig", "expected a table"),
+        ("unknown variant", "unknown name"),
+    ];
+    let mut title = words.iter().fold(message.trim().to_string(), |text, (from, to)| text.replace(from, to));
+    let is_unknown_key = title.starts_with("unknown field");
+    if !key.is_empty() && !is_unknown_key {
+        title = format!("`{key}`: {title}");
+    }
+    let label = if is_unknown_key { "not a key I know" } else { "" };
+    let mut found = Diagnostic::new(Exit::Usage, title).at(place(label.into()));
+
+    let mut names = quoted(message);
+    let Some(word) = names.next() else { return found };
+    let expected: Vec<&str> = names.collect();
+    if let Some(near) = nearest(word, expected.iter().copied()) {
+        found = found.help(format!("did you mean `{near}`?"));
+    } else if is_unknown_key {
+        let keys = known_keys();
+        let same: Vec<&str> =
+            keys.iter().map(String::as_str).filter(|k| k.rsplit('.').next() == Some(word)).collect();
+        match same[..] {
+            [only] => found = found.help(format!("`{word}` stands elsewhere: `{only}`")),
+            [] => {}
+            _ => found = found.help(format!("`{word}` stands elsewhere: `{}`", same.join("` or `"))),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DataName, DeviceName, Optimizer, Schedule};
+    use super::*;
+
+    fn merged(file: &str, sets: &[&str]) -> Result<(Config, Origins), Diagnostic> {
+        let mut layers = Layers::default();
+        layers.text("my.toml", file.into())?;
+        for set in sets {
+            layers.set(set)?;
+        }
+        layers.merge()
+    }
+
+    fn refused(file: &str, sets: &[&str]) -> String {
+        let error = merged(file, sets).unwrap_err();
+        assert_eq!(error.exit(), Exit::Usage);
+        error.to_string()
+    }
+
+    #[test]
+    fn later_layers_win_and_origins_are_kept() {
+        let mut layers = Layers::default();
+        layers.text("my.toml", "seed = 7\n[optim]\nlr = 0.2\nmomentum = 0.5\n".into()).unwrap();
+        layers.set("optim.lr=0.3").unwrap();
+        layers.flag("--lr", "optim.lr", 0.4, "0.4").unwrap();
+        layers.flag("--epochs", "train.epochs", 3, "3").unwrap();
+        let (config, origins) = layers.merge().unwrap();
+        assert_eq!((config.seed, config.optim.lr, config.train.epochs), (7, Some(0.4), 3));
+        assert_eq!(config.optim.momentum, Some(0.5));
+        assert_eq!(origins["optim.lr"], "--lr");
+        assert_eq!(origins["optim.momentum"], "my.toml");
+        assert!(!origins.contains_key("data.batch"));
+    }
+
+    #[test]
+    fn the_merged_configuration_loads_again() {
+        for sets in [&[][..], &["optim.name=adam", "optim.schedule=cosine"], &["data.name=idx:some/dir"]] {
+            let (config, _) = merged("", sets).unwrap();
+            let (again, _) = merged(&config.to_toml().unwrap(), &[]).unwrap();
+            assert_eq!(config, again);
+        }
+    }
+
+    #[test]
+    fn bare_words_and_toml_values_are_both_taken() {
+        let sets = [
+            "device=cpu",
+            "data.name='idx:x y'",
+            "optim.lr=1e-3",
+            "optim.name=adam",
+            "optim.betas=[0.8,0.9]",
+        ];
+        let (config, _) = merged("", &sets).unwrap();
+        assert_eq!(config.device, DeviceName::Cpu);
+        assert_eq!(config.data.name, DataName::Idx("x y".into()));
+        let adam = Optimizer::Adam { betas: [0.8, 0.9], eps: 1e-8, weight_decay: 0.0, decoupled: false };
+        assert_eq!(config.optim.optimizer(), adam);
+    }
+
+    #[test]
+    fn a_schedule_is_a_name_or_a_table_and_either_merges() {
+        let (config, _) = merged("optim.schedule = { name = \"step\", gamma = 0.5 }", &[]).unwrap();
+        assert_eq!(config.optim.schedule.schedule(), Schedule::Step { epochs: 5, gamma: 0.5 });
+        // A name alone replaces the whole table below it.
+        let file = "optim.schedule = { name = \"step\", gamma = 0.5 }";
+        let (config, _) = merged(file, &["optim.schedule=cosine"]).unwrap();
+        assert_eq!(config.optim.schedule.schedule(), Schedule::Cosine { min_lr: 0.0 });
+        // A setting goes with the name below it.
+        let (config, origins) =
+            merged("optim.schedule = \"cosine\"", &["optim.schedule.warmup_steps=100"]).unwrap();
+        assert_eq!(config.optim.schedule.warmup_steps, 100);
+        assert_eq!(config.optim.schedule.name, ScheduleName::Cosine);
+        assert_eq!(origins["optim.schedule.name"], "my.toml");
+        assert_eq!(origins["optim.schedule.warmup_steps"], "--set");
+    }
+
+    #[test]
+    fn an_unknown_key_is_underlined_with_the_nearest() {
+        let text = refused("seed = 1\n[optim]\nmomentun = 0.9\n", &[]);
+        assert!(text.contains("unknown field `momentun`"), "{text}");
+        assert!(text.contains(" --> my.toml:3:1"), "{text}");
+        assert!(text.contains("^^^^^^^^ not a key I know"), "{text}");
+        assert!(text.contains("help: did you mean `momentum`?"), "{text}");
+    }
+
+    #[test]
+    fn a_key_of_another_table_is_pointed_out() {
+        let text = refused("lr = 0.1\n", &[]);
+        assert!(text.contains("`lr` stands elsewhere: `optim.lr`"), "{text}");
+    }
+
+    #[test]
+    fn the_command_line_is_underlined_too() {
+        let text = refused("", &["optim.momentun=0.9"]);
+        assert!(text.contains("--> command line:1:7"), "{text}");
+        assert!(text.contains("--set optim.momentun=0.9\n"), "{text}");
+        assert!(text.contains("did you mean `momentum`?"), "{text}");
+        let text = refused("", &["optim.name=adamm"]);
+        assert!(text.contains("did you mean `adam`?"), "{text}");
+        assert!(text.contains("^^^^^"), "{text}");
+        for bad in ["lr", "=3", "a b=3", "optim..lr=3", "optim.lr.x=3", "seed=1\nmodel='mlp'"] {
+            refused("", &[bad]);
+        }
+    }
+
+    #[test]
+    fn types_are_named_in_words() {
+        let cases = [
+            ("data.batch = -1", "expected a whole number, 0 or more"),
+            ("data.batch = 1.5", "expected a whole number, 0 or more"),
+            ("optim.lr = \"fast\"", "`optim.lr`: invalid type: string \"fast\", expected a number"),
+            ("data = 3", "expected a table"),
+            ("model = \"lenet\"", "did you mean `lenet5`?"),
+            ("device = \"gpu\"", "unknown device `gpu`, expected `auto`, `cpu`, `virtual` or `cuda:0`"),
+            ("seed = ", "my.toml:1"),
+            ("seed = 1\nseed = 2", "duplicate key"),
+            ("optim.schedule = 3", "a schedule's name or table"),
+            ("optim.schedule = { name = \"cosin\" }", "did you mean `cosine`?"),
+            ("optim.betas = [0.9]", "two numbers"),
+        ];
+        for (file, expected) in cases {
+            let text = refused(file, &[]);
+            assert!(text.contains(expected), "{file}: {text}");
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_underlined() {
+        let cases = [
+            ("data.batch=0", "at least 1"),
+            ("optim.lr=0", "above 0"),
+            ("optim.lr=inf", "finite"),
+            ("optim.lr=nan", "finite"),
+            ("optim.lr=-0.1", "found -0.1"),
+            ("train.epochs=0", "from 1 to"),
+            ("data.val_split=-1", "a share"),
+            ("data.val_split=1.5", "a share"),
+            ("data.val_split=nan", "a share"),
+            ("threads=100000", "at most 1024"),
+            ("optim.momentum=1", "below 1"),
+            ("optim.weight_decay=-1", "0 or more"),
+            ("optim.clip_norm=inf", "finite"),
+            ("optim.schedule={name='step',step_epochs=0}", "at least 1"),
+            ("optim.schedule={name='step',gamma=2}", "at most 1"),
+            ("optim.schedule={name='cosine',min_lr=9}", "the learning rate"),
+            ("optim.schedule={name='one-cycle',pct_start=1}", "below 1"),
+            ("optim.schedule={name='one-cycle',div_factor=0}", "at least 1"),
+            ("optim.schedule={name='one-cycle',warmup_steps=5}", "warms up by itself"),
+        ];
+        for (set, expected) in cases {
+            let text = refused("", &[set]);
+            assert!(text.contains(expected), "{set}: {text}");
+            assert!(text.contains("--> command line:1:"), "{set}: {text}");
+        }
+        let text = refused("[data]\nbatch = 0\n", &[]);
+        assert!(text.contains(" --> my.toml:2:9"), "{text}");
+    }
+
+    #[test]
+    fn a_setting_of_another_rule_is_refused() {
+        let text = refused("", &["optim.betas=[0.9,0.99]"]);
+        assert!(text.contains("a setting of adam or adamw, and this run uses momentum"), "{text}");
+        let text = refused("", &["optim.schedule={name='cosine',gamma=0.5}"]);
+        assert!(
+            text.contains("a setting of the step schedule, and this run uses the cosine schedule"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn patience_and_plateau_need_a_validation_split() {
+        let text = refused("", &["train.patience=3"]);
+        assert!(text.contains("`--val-split 5000`"), "{text}");
+        let text = refused("", &["optim.schedule=plateau"]);
+        assert!(text.contains("`--val-split 5000`"), "{text}");
+        let (config, _) = merged("", &["train.patience=3", "data.val_split=5000"]).unwrap();
+        assert_eq!(config.train.patience, 3);
+    }
+
+    #[test]
+    fn every_known_key_can_be_set() {
+        let keys = known_keys();
+        assert!(keys.contains(&"optim.schedule.final_div_factor".to_string()), "{keys:?}");
+        for key in keys {
+            // A date fits nowhere, so the key must be known and its value refused.
+            let text = refused("", &[&format!("{key}=1979-05-27")]);
+            assert!(text.contains(&format!("`{key}`: ")), "{text}");
+        }
+    }
+}

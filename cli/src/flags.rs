@@ -1,0 +1,412 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::layers::Layers;
+use crate::diagnostic::Diagnostic;
+
+/// Deep learning from the chain rule up.
+#[derive(Debug, Parser)]
+#[command(name = "cotangent", version, about, max_term_width = 100, after_help = AFTER)]
+pub(crate) struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER: &str = "\
+Examples:
+  cotangent train                        train LeNet-5 on the bundled MNIST
+  cotangent eval                         how good the latest run is
+  cotangent predict runs/latest 7.png    classify a picture
+
+Exit codes:
+  0 done · 1 failure · 2 usage or configuration · 3 data missing or damaged · 4 diverged
+  5 no such device, or out of memory · 130 / 143 interrupted and saved";
+
+/// Flags of every command.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Where to compute: auto, cpu, or virtual (a teaching GPU)
+    #[arg(long, global = true, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+    /// Worker threads; 0 is one for each core. The results do not depend on it
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<u32>,
+    /// Write JSON to stdout; text for people goes to stderr
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Show only the final line
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Show more, such as where every setting came from
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// When to use colours: auto, always, never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    pub(crate) color: Color,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// The choice for everything that is printed.
+    pub(crate) fn choice(self) -> anstream::ColorChoice {
+        match self {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::AlwaysAnsi,
+            Color::Never => anstream::ColorChoice::Never,
+        }
+    }
+
+    /// The choice for what clap prints.
+    pub(crate) fn of_clap(self) -> clap::ColorChoice {
+        match self {
+            Color::Auto => clap::ColorChoice::Auto,
+            Color::Always => clap::ColorChoice::Always,
+            Color::Never => clap::ColorChoice::Never,
+        }
+    }
+
+    /// The choice on a command line that may be wrong elsewhere.
+    pub(crate) fn among(words: impl IntoIterator<Item = OsString>) -> Self {
+        let mut words = words.into_iter().map(|word| word.to_string_lossy().into_owned());
+        let mut color = Color::Auto;
+        while let Some(word) = words.next() {
+            let value = match word.split_once('=') {
+                Some(("--color", value)) => Some(value.to_string()),
+                None if word == "--color" => words.next(),
+                _ => None,
+            };
+            color = value.and_then(|v| Color::from_str(&v, false).ok()).unwrap_or(color);
+        }
+        color
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a model (default: LeNet-5 on MNIST)
+    Train(Box<Train>),
+    /// Accuracy, loss and a table by class of a trained model
+    Eval(Eval),
+    /// Classify pictures (PNG files, folders of them, IDX files, or stdin)
+    Predict(Predict),
+    /// Layers, output sizes, parameters, multiply-adds, memory
+    Summary(Summary),
+    /// Forward mode against reverse mode against finite differences, layer by layer
+    Gradcheck(Gradcheck),
+    /// This machine as the program sees it, and a short self-check
+    Doctor,
+}
+
+/// `cotangent train`
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_TRAIN)]
+pub(crate) struct Train {
+    /// A TOML file of settings
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A setting by its key, such as optim.momentum=0.95; may be repeated
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The network: lenet5, mlp, softmax
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// The examples: mnist, or idx:DIR with four IDX files
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Passes over the training examples
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<i64>,
+    /// Examples in a step
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<i64>,
+    /// The update rule: sgd, momentum, nesterov, adam, adamw
+    #[arg(long, value_name = "NAME")]
+    pub(crate) optim: Option<String>,
+    /// Learning rate; the highest one, where a schedule moves it
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    pub(crate) lr: Option<f64>,
+    /// Everything random follows from it
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<i64>,
+    /// Training examples to hold out for validation: a share below 1, or a number of them
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) val_split: Option<f64>,
+    /// Stop after N epochs without a better validation loss; needs --val-split
+    #[arg(long, value_name = "N")]
+    pub(crate) patience: Option<i64>,
+    /// The folder that holds the run folders
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(crate) out: PathBuf,
+    /// Name of the run folder, instead of a number
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Go on with an interrupted run: its folder or a checkpoint in it. Only --epochs may change its settings
+    #[arg(long, value_name = "RUN", conflicts_with_all = [
+        "config", "set", "model", "data", "batch", "optim", "lr", "seed", "val_split", "patience", "out", "name",
+    ])]
+    pub(crate) resume: Option<PathBuf>,
+}
+
+impl Train {
+    /// The layers of a new run's configuration: the file, then `--set`, then the flags.
+    pub(crate) fn layers(&self, global: &Global) -> Result<Layers, Diagnostic> {
+        let mut layers = Layers::default();
+        if let Some(path) = &self.config {
+            layers.file(path)?;
+        }
+        for assignment in &self.set {
+            layers.set(assignment)?;
+        }
+        let words = [
+            ("--model", "model", &self.model),
+            ("--data", "data.name", &self.data),
+            ("--optim", "optim.name", &self.optim),
+            ("--device", "device", &global.device),
+        ];
+        for (flag, key, value) in words {
+            if let Some(value) = value {
+                layers.flag(flag, key, value.as_str(), value)?;
+            }
+        }
+        let whole = [
+            ("--batch", "data.batch", self.batch),
+            ("--epochs", "train.epochs", self.epochs),
+            ("--patience", "train.patience", self.patience),
+            ("--seed", "seed", self.seed),
+            ("--threads", "threads", global.threads.map(i64::from)),
+        ];
+        for (flag, key, value) in whole {
+            if let Some(value) = value {
+                layers.flag(flag, key, value, &value.to_string())?;
+            }
+        }
+        for (flag, key, value) in
+            [("--lr", "optim.lr", self.lr), ("--val-split", "data.val_split", self.val_split)]
+        {
+            if let Some(value) = value {
+                layers.flag(flag, key, value, &value.to_string())?;
+            }
+        }
+        Ok(layers)
+    }
+}
+
+const AFTER_TRAIN: &str = "\
+Settings come from defaults, then --config, then --set, then the other flags; the later wins.
+The test examples are shown after every epoch and never used: not to stop, not to choose a checkpoint.
+
+Examples:
+  cotangent train --epochs 5 --seed 1
+  cotangent train --optim adam --lr 0.002 --set optim.schedule=cosine
+  cotangent train --val-split 5000 --patience 3
+  cotangent train -c runs/lenet5-mnist-001/config.toml
+  cotangent train --resume runs/lenet5-mnist-001
+  cotangent train --json | jq -c 'select(.event == \"epoch\")'";
+
+/// `cotangent eval`
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_EVAL)]
+pub(crate) struct Eval {
+    /// A run folder or a checkpoint
+    #[arg(default_value = "runs/latest")]
+    pub(crate) run: PathBuf,
+    /// Which examples: train, val (those held out of the training set), test
+    #[arg(long, value_name = "WHICH", default_value = "test", hide_possible_values = true)]
+    pub(crate) split: Split,
+    /// Other examples than the run's: mnist, or idx:DIR
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Examples in a step; changes speed and memory only
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch: u32,
+}
+
+const AFTER_EVAL: &str = "\
+Examples:
+  cotangent eval
+  cotangent eval runs/lenet5-mnist-001 --split train
+  cotangent eval runs/lenet5-mnist-001/checkpoints/last.safetensors --json";
+
+/// Which examples of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Split {
+    /// Those that were fitted.
+    Train,
+    /// Those that were held out of the training set.
+    Val,
+    /// The data set's own test examples.
+    Test,
+}
+
+/// `cotangent predict`
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_PREDICT)]
+pub(crate) struct Predict {
+    /// A run folder or a checkpoint
+    pub(crate) run: PathBuf,
+    /// PNG files, folders of them, IDX files of images, or - for a PNG on stdin
+    #[arg(required = true, value_name = "PICTURE")]
+    pub(crate) pictures: Vec<PathBuf>,
+    /// How many classes to show for each picture
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) top: u32,
+    /// Whether to swap dark and light: always, never, or auto (for dark ink on light paper)
+    #[arg(long, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    pub(crate) invert: Invert,
+}
+
+const AFTER_PREDICT: &str = "\
+Examples:
+  cotangent predict runs/latest seven.png
+  cotangent predict runs/latest scans/ --top 1 --json
+  cotangent predict runs/latest - < seven.png";
+
+/// Whether to swap dark and light.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Invert {
+    /// If the border of the picture is light.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// `cotangent summary`
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_SUMMARY)]
+pub(crate) struct Summary {
+    /// A run folder or a checkpoint; without one, --model
+    #[arg(conflicts_with = "model")]
+    pub(crate) run: Option<PathBuf>,
+    /// The network: lenet5, mlp, softmax
+    #[arg(long, default_value = "lenet5")]
+    pub(crate) model: String,
+    /// Examples in a step
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch: u32,
+}
+
+const AFTER_SUMMARY: &str = "\
+Examples:
+  cotangent summary
+  cotangent summary --model mlp --batch 1
+  cotangent summary runs/latest --json";
+
+/// `cotangent gradcheck`
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_GRADCHECK)]
+pub(crate) struct Gradcheck {
+    /// The network: lenet5, mlp, softmax
+    #[arg(long, default_value = "lenet5")]
+    pub(crate) model: String,
+    /// Draws the weights, the input and the directions
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+const AFTER_GRADCHECK: &str = "\
+Examples:
+  cotangent gradcheck
+  cotangent gradcheck --model mlp --seed 7 --json";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn colours_are_found_on_any_line() {
+        let among = |line: &str| Color::among(line.split(' ').map(OsString::from));
+        assert_eq!(among("cotangent train"), Color::Auto);
+        assert_eq!(among("cotangent trian --color=never"), Color::Never);
+        assert_eq!(among("cotangent --color always train --color"), Color::Always);
+        assert_eq!(among("cotangent --color red"), Color::Auto);
+    }
+
+    #[test]
+    fn flags_of_every_command_stand_before_or_after_it() {
+        for line in [["cotangent", "--json", "doctor"], ["cotangent", "doctor", "--json"]] {
+            assert!(Cli::try_parse_from(line).unwrap().global.json);
+        }
+    }
+
+    #[test]
+    fn a_resumed_run_keeps_its_settings() {
+        let parse = |flags: &[&str]| {
+            let line = ["cotangent", "train", "--resume", "runs/x"].iter().chain(flags);
+            Cli::try_parse_from(line)
+        };
+        for flags in
+            [&["--lr", "0.1"], &["--seed", "1"], &["--set", "seed=1"], &["--out", "x"], &["--name", "x"]]
+        {
+            let error = parse(flags).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("--resume"), "{error}");
+        }
+        parse(&["--epochs", "7", "--threads", "2", "--json", "-v"]).unwrap();
+    }
+
+    #[test]
+    fn flags_go_over_set() {
+        let line =
+            "cotangent train --set optim.lr=1 --set data.batch=8 --lr 0.5 --device cpu --threads 3 --seed 9";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Train(train) = cli.command else { panic!("train was asked") };
+        let (config, origins) = train.layers(&cli.global).unwrap().merge().unwrap();
+        assert_eq!((config.optim.lr, config.data.batch, config.threads, config.seed), (Some(0.5), 8, 3, 9));
+        assert_eq!(origins["optim.lr"], "--lr");
+        assert_eq!(origins["device"], "--device");
+    }
+
+    #[test]
+    fn every_flag_that_is_a_setting_is_checked() {
+        for flags in [
+            "--epochs=0",
+            "--batch=-1",
+            "--lr=nan",
+            "--val-split=1.5",
+            "--patience=1",
+            "--device=gpu",
+            "--model=x",
+        ] {
+            let cli = Cli::try_parse_from(["cotangent", "train", flags]).unwrap();
+            let Command::Train(train) = cli.command else { panic!("train was asked") };
+            let error = train.layers(&cli.global).and_then(|layers| layers.merge()).unwrap_err().to_string();
+            assert!(error.contains(&flags.replace('=', " ").replace("nan", "NaN")), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        for command in Cli::command().get_subcommands_mut().filter(|c| c.get_name() != "doctor") {
+            let help = command.render_help().to_string();
+            assert!(help.contains("Examples:\n  cotangent"), "{help}");
+        }
+    }
+}

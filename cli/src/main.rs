@@ -1,0 +1,54 @@
+//! The `cotangent` program: `train`, `eval`, `predict`, `summary`, `gradcheck`, `doctor`.
+
+mod checkpoint;
+mod config;
+mod console;
+mod diagnostic;
+mod events;
+mod flags;
+mod numerals;
+mod patience;
+mod picture;
+mod progress;
+mod run_folder;
+mod signal;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::console::Console;
+use crate::diagnostic::{Diagnostic, Exit};
+use crate::flags::{Cli, Color, Command};
+
+fn main() -> ExitCode {
+    // Also mistakes on the command line are shown in the colours that it asks for.
+    let color = Color::among(std::env::args_os());
+    color.choice().write_global();
+    let matches = Cli::command().color(color.of_clap()).try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to stdout with code 0, a mistake to stderr with code 2; a closed stream is no matter.
+            let _ = error.print().and_then(|()| std::io::stdout().flush());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
+        }
+    };
+    let mut console = Console::new(&cli.global);
+    let exit = run(&cli, &mut console).unwrap_or_else(|found| {
+        console.complain(&found);
+        found.exit()
+    });
+    ExitCode::from(exit.code())
+}
+
+fn run(cli: &Cli, console: &mut Console) -> Result<Exit, Diagnostic> {
+    if let Command::Train(flags) = &cli.command {
+        let (config, origins) = flags.layers(&cli.global)?.merge()?;
+        for line in config.listing(&origins) {
+            console.detail(&line);
+        }
+    }
+    Ok(Exit::Success)
+}

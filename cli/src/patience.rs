@@ -1,0 +1,60 @@
+//! Which epoch was the best, and when to give up waiting for a better one.
+
+use crate::checkpoint::Best;
+
+/// What an epoch's validation loss means for the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The lowest so far: keep its weights.
+    Better,
+    /// Not the lowest, and there is still time.
+    Wait,
+    /// Not the lowest for as many epochs as the patience allows.
+    GiveUp,
+}
+
+/// Watches the validation loss; never the test figures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Patience {
+    /// Epochs to wait; 0 is for ever.
+    pub(crate) limit: u64,
+    /// The best epoch so far.
+    pub(crate) best: Option<Best>,
+    /// Epochs since then.
+    pub(crate) waited: u64,
+}
+
+impl Patience {
+    /// Looks at an epoch. A loss that is not a number is never better.
+    pub(crate) fn look(&mut self, epoch: u64, val_loss: f64) -> Verdict {
+        let is_better = self.best.is_none_or(|best| val_loss < best.val_loss);
+        if is_better && val_loss.is_finite() {
+            (self.best, self.waited) = (Some(Best { epoch, val_loss }), 0);
+            return Verdict::Better;
+        }
+        self.waited += 1;
+        if self.limit > 0 && self.waited >= self.limit { Verdict::GiveUp } else { Verdict::Wait }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict::*;
+    use super::*;
+
+    fn verdicts(limit: u64, losses: &[f64]) -> Vec<Verdict> {
+        let mut patience = Patience { limit, best: None, waited: 0 };
+        losses.iter().zip(1..).map(|(loss, epoch)| patience.look(epoch, *loss)).collect()
+    }
+
+    #[test]
+    fn waiting_starts_anew_with_every_better_epoch() {
+        let losses = [0.5, 0.6, 0.4, 0.4, 0.45, 0.3, f64::NAN, 0.3];
+        assert_eq!(verdicts(2, &losses), [Better, Wait, Better, Wait, GiveUp, Better, Wait, GiveUp]);
+    }
+
+    #[test]
+    fn without_a_limit_it_waits_for_ever() {
+        assert_eq!(verdicts(0, &[0.1, 0.2, 0.2, 0.2, f64::NAN]), [Better, Wait, Wait, Wait, Wait]);
+    }
+}

@@ -1,0 +1,482 @@
+//! One folder per run, numbered, never overwritten, that explains itself.
+//!
+//! ```text
+//! runs/lenet5-mnist-001/
+//!   config.toml  run.json  metrics.csv  log.txt  model.txt  checkpoints/{last,best}.safetensors
+//! runs/latest -> lenet5-mnist-001
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::{Diagnostic, Exit, nearest};
+use crate::events::{Figures, Status};
+
+/// The name under `runs/` that leads to the newest run.
+const LATEST: &str = "latest";
+const METRICS: &str = "metrics.csv";
+const METRICS_HEADER: &str =
+    "epoch,step,lr,train_seconds,train_loss,train_acc,val_loss,val_acc,test_loss,test_acc\n";
+
+/// Which of a run's checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The newest.
+    Last,
+    /// The one with the lowest validation loss; without validation the same as the last.
+    Best,
+}
+
+impl Kind {
+    /// `last` or `best`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Kind::Last => "last",
+            Kind::Best => "best",
+        }
+    }
+}
+
+/// `run.json`: where a run stands, and on what it ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// How it goes.
+    pub(crate) status: Status,
+    /// Why it ended otherwise than finished, in one line.
+    pub(crate) reason: Option<String>,
+    /// The program's version.
+    pub(crate) version: String,
+    /// When the process began, in UTC.
+    pub(crate) started: String,
+    /// When it ended.
+    pub(crate) ended: Option<String>,
+    /// The process.
+    pub(crate) pid: u32,
+    /// The machine's operating system and processor family.
+    pub(crate) host: String,
+    /// The device's name.
+    pub(crate) device: String,
+    /// The instruction set of the kernels: bits are promised for the same one.
+    pub(crate) isa: String,
+    /// Worker threads.
+    pub(crate) threads: usize,
+    /// Everything random follows from it.
+    pub(crate) seed: u64,
+    /// Complete epochs.
+    pub(crate) epochs: u64,
+    /// Optimiser steps.
+    pub(crate) step: u64,
+    /// Accuracy on the test examples after the last complete epoch.
+    pub(crate) test_acc: Option<f64>,
+    /// Loss on them.
+    pub(crate) test_loss: Option<f64>,
+    /// SHA-256 of the final weights.
+    pub(crate) fingerprint: Option<String>,
+}
+
+/// An open run folder; no other process can open it meanwhile.
+#[derive(Debug)]
+pub(crate) struct RunFolder {
+    path: PathBuf,
+    metrics: File,
+    log: File,
+    /// Held for its lock.
+    _lock: File,
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Diagnostic {
+    move |error| Diagnostic::io(Exit::Failure, doing, path, &error)
+}
+
+impl RunFolder {
+    /// A new folder `out/stem-001`, or the next number that is free.
+    pub(crate) fn numbered(out: &Path, stem: &str) -> Result<Self, Diagnostic> {
+        fs::create_dir_all(out).map_err(failed("cannot create", out))?;
+        let number_of = |name: &str| name.strip_prefix(stem)?.strip_prefix('-')?.parse::<u32>().ok();
+        let mut highest = 0;
+        for entry in fs::read_dir(out).map_err(failed("cannot read", out))? {
+            let entry = entry.map_err(failed("cannot read", out))?;
+            highest = highest.max(entry.file_name().to_str().and_then(number_of).unwrap_or(0));
+        }
+        loop {
+            highest = highest.saturating_add(1);
+            let path = out.join(format!("{stem}-{highest:03}"));
+            // `create_dir` decides between processes that start at the same time.
+            match fs::create_dir(&path) {
+                Ok(()) => return RunFolder::furnish(path),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && highest < u32::MAX => {}
+                Err(error) => return Err(Diagnostic::io(Exit::Failure, "cannot create", &path, &error)),
+            }
+        }
+    }
+
+    /// A new folder `out/name`.
+    pub(crate) fn named(out: &Path, name: &str) -> Result<Self, Diagnostic> {
+        let plain = !name.is_empty()
+            && !name.starts_with('.')
+            && name != LATEST
+            && !name.chars().any(|c| c.is_control() || "/\\:*?\"<>|".contains(c));
+        if !plain {
+            return Err(Diagnostic::new(Exit::Usage, format!("`{name}` cannot be the name of a run"))
+                .help("take letters, digits, `-`, `_`; `--out DIR` says where the folder goes"));
+        }
+        fs::create_dir_all(out).map_err(failed("cannot create", out))?;
+        let path = out.join(name);
+        match fs::create_dir(&path) {
+            Ok(()) => RunFolder::furnish(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let title = format!("{} exists already, and a run is never overwritten", path.display());
+                Err(Diagnostic::new(Exit::Usage, title)
+                    .help("choose another `--name`")
+                    .help(format!("or go on with that run: cotangent train --resume {}", path.display())))
+            }
+            Err(error) => Err(Diagnostic::io(Exit::Failure, "cannot create", &path, &error)),
+        }
+    }
+
+    /// What belongs into a new folder.
+    fn furnish(path: PathBuf) -> Result<Self, Diagnostic> {
+        let checkpoints = path.join("checkpoints");
+        fs::create_dir(&checkpoints).map_err(failed("cannot create", &checkpoints))?;
+        let run = RunFolder::open(path)?;
+        let metrics = run.path.join(METRICS);
+        (&run.metrics).write_all(METRICS_HEADER.as_bytes()).map_err(failed("cannot write", &metrics))?;
+        Ok(run)
+    }
+
+    /// A folder that exists already, to go on with its run.
+    pub(crate) fn open(path: PathBuf) -> Result<Self, Diagnostic> {
+        let append = |name: &str| {
+            let file = path.join(name);
+            OpenOptions::new().append(true).create(true).open(&file).map_err(failed("cannot write", &file))
+        };
+        let lock = append(".lock")?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let title = format!("another process is training {}", path.display());
+                return Err(Diagnostic::new(Exit::Failure, title).help("wait for it, or stop it with Ctrl-C"));
+            }
+            // Some network file systems have no locks: then nothing guards the folder, and it still works.
+            Err(TryLockError::Error(_)) => {}
+        }
+        Ok(RunFolder { metrics: append(METRICS)?, log: append("log.txt")?, _lock: lock, path })
+    }
+
+    /// The folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `log.txt`, open for appending.
+    pub(crate) fn log(&self) -> Result<File, Diagnostic> {
+        self.log.try_clone().map_err(failed("cannot write", &self.path.join("log.txt")))
+    }
+
+    /// The file of a checkpoint.
+    pub(crate) fn checkpoint(&self, kind: Kind) -> PathBuf {
+        checkpoint_in(&self.path, kind)
+    }
+
+    /// Writes `config.toml`.
+    pub(crate) fn write_config(&self, toml: &str) -> Result<(), Diagnostic> {
+        let path = self.path.join("config.toml");
+        let text = format!("# Run it again: cotangent train -c {}\n{toml}", path.display());
+        write_file(&path, text.as_bytes())
+    }
+
+    /// Writes `model.txt`.
+    pub(crate) fn write_model(&self, summary: &str) -> Result<(), Diagnostic> {
+        write_file(&self.path.join("model.txt"), summary.as_bytes())
+    }
+
+    /// Writes `run.json`.
+    pub(crate) fn write_record(&self, record: &Record) -> Result<(), Diagnostic> {
+        let path = self.path.join("run.json");
+        let text =
+            serde_json::to_string_pretty(record).map_err(|e| failed("cannot write", &path)(e.into()))?;
+        write_file(&path, format!("{text}\n").as_bytes())
+    }
+
+    /// Appends an epoch to `metrics.csv`: one write, so that a reader never sees half a row.
+    pub(crate) fn append_metrics(&self, figures: &Figures) -> Result<(), Diagnostic> {
+        let path = self.path.join(METRICS);
+        (&self.metrics).write_all(metrics_row(figures).as_bytes()).map_err(failed("cannot write", &path))
+    }
+
+    /// Drops rows of `metrics.csv` after `epoch`: the resumed run writes them again.
+    pub(crate) fn keep_metrics_to(&mut self, epoch: u64) -> Result<(), Diagnostic> {
+        let path = self.path.join(METRICS);
+        let text = fs::read_to_string(&path).map_err(failed("cannot read", &path))?;
+        let is_kept = |row: &&str| {
+            row.split(',').next().and_then(|e| e.parse::<u64>().ok()).is_some_and(|e| e <= epoch)
+        };
+        let rows: String = text.lines().skip(1).filter(is_kept).map(|row| format!("{row}\n")).collect();
+        write_file(&path, format!("{METRICS_HEADER}{rows}").as_bytes())?;
+        // The old handle leads to the file that was replaced.
+        self.metrics = OpenOptions::new().append(true).open(&path).map_err(failed("cannot write", &path))?;
+        Ok(())
+    }
+
+    /// Makes `latest` beside the folder lead to it: a link, or a text file with its name where links are not to be had.
+    pub(crate) fn point_latest(&self) -> Result<(), Diagnostic> {
+        let (Some(out), Some(name)) = (self.path.parent(), self.path.file_name()) else { return Ok(()) };
+        let latest = out.join(LATEST);
+        if latest.is_dir() && !latest.is_symlink() {
+            // Somebody's own folder; it stays.
+            return Ok(());
+        }
+        let aside = out.join(format!(".{LATEST}.{}", std::process::id()));
+        #[cfg(unix)]
+        if std::os::unix::fs::symlink(name, &aside).is_ok() {
+            return fs::rename(&aside, &latest).map_err(failed("cannot write", &latest));
+        }
+        fs::write(&aside, name.as_encoded_bytes()).map_err(failed("cannot write", &aside))?;
+        fs::rename(&aside, &latest).map_err(failed("cannot write", &latest))
+    }
+}
+
+/// One row of `metrics.csv`, with its newline; a figure that does not exist is empty.
+fn metrics_row(figures: &Figures) -> String {
+    let Figures {
+        epoch,
+        step,
+        lr,
+        train_seconds,
+        train_loss,
+        train_acc,
+        val_loss,
+        val_acc,
+        test_loss,
+        test_acc,
+    } = figures;
+    let optional = |x: &Option<f64>| x.map(|x| x.to_string()).unwrap_or_default();
+    let (val_loss, val_acc) = (optional(val_loss), optional(val_acc));
+    format!(
+        "{epoch},{step},{lr},{train_seconds:.3},{train_loss},{train_acc},{val_loss},{val_acc},{test_loss},{test_acc}\n"
+    )
+}
+
+/// Writes a file aside and renames it, so that a reader sees the old one or the new one, and a full disk harms none.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let written = (|| {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+        let mut file = options.open(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&aside, path)
+    })();
+    written.map_err(|error| {
+        let _ = fs::remove_file(&aside);
+        Diagnostic::io(Exit::Failure, "cannot write", path, &error)
+    })
+}
+
+fn checkpoint_in(run: &Path, kind: Kind) -> PathBuf {
+    run.join("checkpoints").join(format!("{}.safetensors", kind.name()))
+}
+
+/// A checkpoint that a user named by its file, its run folder, or `latest`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The file.
+    pub(crate) checkpoint: PathBuf,
+    /// Its run folder, if it lies in one.
+    pub(crate) run: Option<PathBuf>,
+}
+
+/// Finds the checkpoint that `path` means; of a run folder, the one of `kind`.
+pub(crate) fn find(path: &Path, kind: Kind) -> Result<Found, Diagnostic> {
+    let mut path = path.to_path_buf();
+    // `latest` may be a text file with the folder's name.
+    if path.file_name().is_some_and(|n| n == LATEST) && path.is_file() {
+        let name = fs::read_to_string(&path).map_err(failed("cannot read", &path))?;
+        path.set_file_name(name.trim());
+    }
+    if path.is_file() {
+        let folder = path.parent().filter(|p| p.file_name().is_some_and(|n| n == "checkpoints"));
+        let run = folder
+            .and_then(Path::parent)
+            .map(|run| if run == Path::new("") { ".".into() } else { run.into() });
+        return Ok(Found { checkpoint: path, run });
+    }
+    if path.is_dir() {
+        let checkpoint = checkpoint_in(&path, kind);
+        if checkpoint.is_file() {
+            let path =
+                fs::canonicalize(&path).ok().filter(|_| path.is_symlink()).map_or(path.clone(), |real| {
+                    // `runs/latest` becomes `runs/lenet5-mnist-001`, as people write it.
+                    real.file_name().map_or(path.clone(), |name| path.with_file_name(name))
+                });
+            return Ok(Found { checkpoint: checkpoint_in(&path, kind), run: Some(path) });
+        }
+        let title = format!("{} has no checkpoint yet: no file {}", path.display(), checkpoint.display());
+        return Err(Diagnostic::new(Exit::Data, title)
+            .help("a run writes its first checkpoint after its first epoch, or when it is interrupted"));
+    }
+    let found =
+        Diagnostic::new(Exit::Data, format!("there is no run and no checkpoint at {}", path.display()));
+    Err(advise(found, &path))
+}
+
+/// Adds what lies beside the path that does not exist.
+fn advise(found: Diagnostic, path: &Path) -> Diagnostic {
+    let out = path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
+    let mut runs: Vec<String> = fs::read_dir(out)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| out.join(name).join("checkpoints").is_dir())
+        .collect();
+    runs.sort();
+    if runs.is_empty() {
+        return found.help("`cotangent train` makes one");
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match nearest(&name, runs.iter().map(String::as_str)) {
+        Some(near) => found.help(format!("did you mean {}?", out.join(near).display())),
+        None => found.help(format!("runs there: {}", runs.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A folder of its own for each test, removed at its end.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new() -> Self {
+            static COUNT: AtomicUsize = AtomicUsize::new(0);
+            let n = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("cotangent-run-folder-{}-{n}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Scratch(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn row(epoch: u64) -> Figures {
+        Figures { epoch, step: epoch * 10, lr: 0.05, train_loss: 0.5, test_acc: 0.9, ..Figures::default() }
+    }
+
+    #[test]
+    fn folders_are_numbered_and_never_reused() {
+        let scratch = Scratch::new();
+        let out = scratch.0.join("deep/runs");
+        let name = |run: RunFolder| run.path().file_name().unwrap().to_str().unwrap().to_string();
+        assert_eq!(name(RunFolder::numbered(&out, "lenet5-mnist").unwrap()), "lenet5-mnist-001");
+        fs::create_dir(out.join("lenet5-mnist-009")).unwrap();
+        fs::create_dir(out.join("lenet5-mnist-big-050")).unwrap();
+        assert_eq!(name(RunFolder::numbered(&out, "lenet5-mnist").unwrap()), "lenet5-mnist-010");
+        fs::create_dir(out.join("lenet5-mnist-1234")).unwrap();
+        assert_eq!(name(RunFolder::numbered(&out, "lenet5-mnist").unwrap()), "lenet5-mnist-1235");
+    }
+
+    #[test]
+    fn runs_that_start_together_get_folders_of_their_own() {
+        let scratch = Scratch::new();
+        let runs: BTreeSet<PathBuf> = std::thread::scope(|scope| {
+            let start = || RunFolder::numbered(&scratch.0, "x").unwrap().path().to_path_buf();
+            let all: Vec<_> = (0..16).map(|_| scope.spawn(start)).collect();
+            all.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert_eq!(runs.len(), 16);
+    }
+
+    #[test]
+    fn a_name_is_used_once_and_stays_inside() {
+        let scratch = Scratch::new();
+        RunFolder::named(&scratch.0, "mine").unwrap();
+        let error = RunFolder::named(&scratch.0, "mine").unwrap_err();
+        assert_eq!(error.exit(), Exit::Usage);
+        assert!(error.to_string().contains("never overwritten"), "{error}");
+        for bad in ["", "..", "a/b", "/x/y", "latest", ".hidden", "a\nb"] {
+            assert_eq!(RunFolder::named(&scratch.0, bad).unwrap_err().exit(), Exit::Usage, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_appended_and_cut_back_for_a_resumed_run() {
+        let scratch = Scratch::new();
+        let mut run = RunFolder::numbered(&scratch.0, "x").unwrap();
+        for epoch in 1..=3 {
+            run.append_metrics(&row(epoch)).unwrap();
+        }
+        run.keep_metrics_to(2).unwrap();
+        run.append_metrics(&Figures { val_loss: Some(0.25), train_loss: f64::NAN, ..row(3) }).unwrap();
+        let text = fs::read_to_string(run.path().join(METRICS)).unwrap();
+        let rows: Vec<&str> = text.lines().collect();
+        assert_eq!(rows.len(), 4);
+        assert_eq!(rows[0], METRICS_HEADER.trim());
+        assert_eq!(rows[1], "1,10,0.05,0.000,0.5,0,,,0,0.9");
+        assert_eq!(rows[3], "3,30,0.05,0.000,NaN,0,0.25,,0,0.9");
+    }
+
+    #[test]
+    fn two_processes_cannot_train_one_run() {
+        let scratch = Scratch::new();
+        let run = RunFolder::numbered(&scratch.0, "x").unwrap();
+        let error = RunFolder::open(run.path().into()).unwrap_err();
+        assert!(error.to_string().contains("another process"), "{error}");
+        let path = run.path().to_path_buf();
+        drop(run);
+        RunFolder::open(path).unwrap();
+    }
+
+    #[test]
+    fn files_appear_whole_readable_and_leave_nothing_beside() {
+        let scratch = Scratch::new();
+        let path = scratch.0.join("a.txt");
+        write_file(&path, b"one").unwrap();
+        write_file(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1);
+        #[cfg(unix)]
+        {
+            let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+            assert_eq!(mode & 0o777, 0o644);
+        }
+        let error = write_file(&scratch.0.join("no/such/folder"), b"x").unwrap_err();
+        assert_eq!(error.exit(), Exit::Failure);
+    }
+
+    #[test]
+    fn a_run_is_found_by_folder_file_and_latest() {
+        let scratch = Scratch::new();
+        let first = RunFolder::numbered(&scratch.0, "x").unwrap();
+        first.point_latest().unwrap();
+        let run = RunFolder::numbered(&scratch.0, "x").unwrap();
+        run.point_latest().unwrap();
+        let last = run.checkpoint(Kind::Last);
+        assert!(find(run.path(), Kind::Last).unwrap_err().to_string().contains("no checkpoint yet"));
+        write_file(&last, b"").unwrap();
+        let expected = Found { checkpoint: last.clone(), run: Some(run.path().into()) };
+        for way in [run.path(), &last, &scratch.0.join(LATEST)] {
+            assert_eq!(find(way, Kind::Last).unwrap(), expected, "{}", way.display());
+        }
+        fs::remove_file(scratch.0.join(LATEST)).unwrap();
+        fs::write(scratch.0.join(LATEST), "x-002\n").unwrap();
+        assert_eq!(find(&scratch.0.join(LATEST), Kind::Last).unwrap(), expected);
+        let error = find(&scratch.0.join("x-02"), Kind::Last).unwrap_err();
+        assert_eq!(error.exit(), Exit::Data);
+        assert!(error.to_string().contains("did you mean"), "{error}");
+    }
+}
