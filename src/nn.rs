@@ -8,6 +8,7 @@ mod loss;
 mod norm;
 mod parameters;
 mod sequential;
+mod summary;
 
 use std::{
     panic::Location,
@@ -21,6 +22,7 @@ pub use loss::CrossEntropyLoss;
 pub use norm::BatchNorm2d;
 pub use parameters::{Leaf, Parameters, ParametersExt, Training, Visitor};
 pub use sequential::{IntoModule, IsFunction, IsModule, Layers, Sequential};
+pub use summary::{Row, Summary};
 
 use crate::{context, tensor::Tensor};
 

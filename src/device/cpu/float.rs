@@ -23,8 +23,6 @@ pub(crate) trait Float:
 {
     /// 0.
     const ZERO: Self;
-    /// 1.
-    const ONE: Self;
     /// −∞.
     const NEG_INFINITY: Self;
     /// Numbers in 64 bytes, whatever the instruction set: how many examples stand side by side.
@@ -61,7 +59,6 @@ macro_rules! float {
     ($t:ident, $v512:ident, $v256:ident) => {
         impl Float for $t {
             const ZERO: Self = 0.0;
-            const ONE: Self = 1.0;
             const NEG_INFINITY: Self = $t::NEG_INFINITY;
             #[cfg(target_arch = "x86_64")]
             type V512 = std::arch::x86_64::$v512;

@@ -265,7 +265,7 @@ mod tests {
             let number = |i: usize, j: usize| T::from_f64((i * n + j + 1) as f64);
             let from: Vec<T> = (0..n * n).map(|e| number(e / n, e % n)).collect();
             for (live, wanted) in [(n, n), (3, n), (n, 5), (1, 1)] {
-                let mut to = vec![T::ONE; n * n];
+                let mut to = vec![T::from_f64(1.0); n * n];
                 let rows: Vec<_> = from.chunks(n).map(|r| r.as_ptr()).collect();
                 let columns: Vec<_> = to.chunks_mut(n).map(|r| r.as_mut_ptr()).collect();
                 // SAFETY: every pointer is good for n numbers.
@@ -279,7 +279,7 @@ mod tests {
             unsafe {
                 let mut y = vec![T::ZERO; V::N];
                 V::load(from.as_ptr())
-                    .mul_add(V::splat(from[2]), V::zero().add(V::splat(T::ONE)))
+                    .mul_add(V::splat(from[2]), V::zero().add(V::splat(T::from_f64(1.0))))
                     .store(y.as_mut_ptr());
                 (0..V::N).for_each(|i| assert_eq!(y[i].to_f64(), 3.0 * (i + 1) as f64 + 1.0));
             }

@@ -9,6 +9,8 @@ use std::{marker::PhantomData, ops::Range};
 
 use rayon::prelude::*;
 
+use crate::context::outside;
+
 /// `f(0), f(1), …, f(tasks − 1)`, possibly at the same time, in any order.
 ///
 /// ```
@@ -22,7 +24,8 @@ pub fn parallel(tasks: usize, f: impl Fn(usize) + Sync) {
     if tasks <= 1 || rayon::current_num_threads() <= 1 {
         (0..tasks).for_each(f);
     } else {
-        (0..tasks).into_par_iter().with_max_len(1).for_each(&f);
+        // A thread that waits may run another's job: its context must not be there then.
+        outside(|| (0..tasks).into_par_iter().with_max_len(1).for_each(&f));
     }
 }
 
@@ -39,7 +42,7 @@ pub fn chunks_mut<T: Send>(data: &mut [T], chunk: usize, f: impl Fn(usize, &mut 
     if data.len() <= chunk || rayon::current_num_threads() <= 1 {
         data.chunks_mut(chunk).enumerate().for_each(|(i, part)| f(i, part));
     } else {
-        data.par_chunks_mut(chunk).with_max_len(1).enumerate().for_each(|(i, part)| f(i, part));
+        outside(|| data.par_chunks_mut(chunk).with_max_len(1).enumerate().for_each(|(i, part)| f(i, part)));
     }
 }
 

@@ -75,48 +75,6 @@ pub(crate) fn log_softmax_rows<T: Float>(x: &[T], y: &mut [T], k: usize) {
     });
 }
 
-/// `dxᵢ = yᵢ·(gᵢ − Σⱼ gⱼ·yⱼ)` for every row, where `y` is the row's softmax: its derivative, either way.
-///
-/// # Panics
-/// When the slices are not the same number of whole rows.
-pub(crate) fn softmax_rows_backward<T: Float>(y: &[T], g: &[T], dx: &mut [T], k: usize) {
-    assert_eq!(y.len(), g.len());
-    if !check(y.len(), dx.len(), k) {
-        return;
-    }
-    let each = each(y.len(), k);
-    chunks_mut(dx, each, |task, dx| {
-        let rows = y[task * each..].chunks_exact(k).zip(g[task * each..].chunks_exact(k));
-        for ((y, g), dx) in rows.zip(dx.chunks_exact_mut(k)) {
-            let mut sums = [T::ZERO; 8];
-            y.iter().zip(g).enumerate().for_each(|(i, (y, g))| sums[i % 8] += *y * *g);
-            let sum = tree(sums);
-            y.iter().zip(g).zip(dx).for_each(|((y, g), dx)| *dx = *y * (*g - sum));
-        }
-    });
-}
-
-/// `dxᵢ = gᵢ − e^(yᵢ)·Σⱼ gⱼ` for every row, where `y` is the row's log-softmax: its derivative, backward.
-///
-/// # Panics
-/// When the slices are not the same number of whole rows.
-pub(crate) fn log_softmax_rows_backward<T: Float>(y: &[T], g: &[T], dx: &mut [T], k: usize) {
-    assert_eq!(y.len(), g.len());
-    if !check(y.len(), dx.len(), k) {
-        return;
-    }
-    let each = each(y.len(), k);
-    chunks_mut(dx, each, |task, dx| {
-        let rows = y[task * each..].chunks_exact(k).zip(g[task * each..].chunks_exact(k));
-        for ((y, g), dx) in rows.zip(dx.chunks_exact_mut(k)) {
-            let mut sums = [T::ZERO; 8];
-            g.iter().enumerate().for_each(|(i, g)| sums[i % 8] += *g);
-            let sum = tree(sums);
-            y.iter().zip(g).zip(dx).for_each(|((y, g), dx)| *dx = *g - y.exp() * sum);
-        }
-    });
-}
-
 /// The row's class; `None` where it is none of `0..k`.
 fn class(target: i64, k: usize) -> Option<usize> {
     usize::try_from(target).ok().filter(|t| *t < k)
@@ -153,44 +111,6 @@ pub(crate) fn cross_entropy_rows<T: Float>(
     targets.iter().position(|t| ignored != Some(*t) && class(*t, k).is_none())
 }
 
-/// `dx[r,i] = gᵣ·(softmax(x[r])ᵢ − [i = targetᵣ])` for every row of `k`. Rows whose target is `ignored`, or no class,
-/// give zeros.
-///
-/// # Panics
-/// When the slices are not of as many rows.
-pub(crate) fn cross_entropy_rows_backward<T: Float>(
-    x: &[T],
-    targets: &[i64],
-    ignored: Option<i64>,
-    g: &[T],
-    dx: &mut [T],
-    k: usize,
-) {
-    assert_eq!(
-        [x.len(), dx.len(), g.len()],
-        [targets.len() * k, targets.len() * k, targets.len()],
-        "rows of {k}"
-    );
-    if !check(x.len(), dx.len(), k) {
-        return;
-    }
-    let each = each(x.len(), k);
-    chunks_mut(dx, each, |task, dx| {
-        for (row, dx) in (task * each / k..).zip(dx.chunks_exact_mut(k)) {
-            match class(targets[row], k) {
-                Some(target) if ignored != Some(targets[row]) => {
-                    let x = &x[row * k..(row + 1) * k];
-                    let (max, sum) = max_and_sum(x);
-                    let by = g[row] / sum;
-                    x.iter().zip(&mut *dx).for_each(|(x, dx)| *dx = (*x - max).exp() * by);
-                    dx[target] = dx[target] - g[row];
-                }
-                _ => dx.fill(T::ZERO),
-            }
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,30 +144,15 @@ mod tests {
         let mut y = vec![nan; x.len()];
         softmax_rows(&x, &mut y, k);
         close(&y, p.iter().copied(), tolerance);
-        let g: Vec<T> = draw::<T>(rows * k + 1)[1..].to_vec();
-        let row_sum = |r: usize, f: &dyn Fn(usize) -> f64| (r * k..(r + 1) * k).map(f).sum::<f64>();
-        let mut dx = vec![nan; x.len()];
-        softmax_rows_backward(&y, &g, &mut dx, k);
-        let dot: Vec<f64> = (0..rows).map(|r| row_sum(r, &|i| p[i] * g[i].to_f64())).collect();
-        close(&dx, (0..x.len()).map(|i| p[i] * (g[i].to_f64() - dot[i / k])), tolerance * 4.0);
         log_softmax_rows(&x, &mut y, k);
         close(&y, p.iter().map(|p| p.ln()), tolerance * 8.0);
-        log_softmax_rows_backward(&y, &g, &mut dx, k);
-        let sum: Vec<f64> = (0..rows).map(|r| row_sum(r, &|i| g[i].to_f64())).collect();
-        close(&dx, (0..x.len()).map(|i| g[i].to_f64() - p[i] * sum[i / k]), tolerance * 40.0);
         // One target is ignored.
         let targets: Vec<i64> = (0..rows).map(|r| if r == 1 { -100 } else { (r * 7 % k) as i64 }).collect();
-        let (mut loss, scale) = (vec![nan; rows], &g[..rows]);
+        let mut loss = vec![nan; rows];
         assert_eq!(cross_entropy_rows(&x, &targets, Some(-100), &mut loss, k), None);
         let at = |r: usize| r * k + r * 7 % k;
         close(&loss, (0..rows).map(|r| if r == 1 { 0.0 } else { -p[at(r)].ln() }), tolerance * 8.0);
         assert!((0..rows).all(|r| r == 1 || loss[r] == -y[at(r)]), "the loss has log_softmax's bits");
-        cross_entropy_rows_backward(&x, &targets, Some(-100), scale, &mut dx, k);
-        let want = (0..x.len()).map(|i| {
-            let hit = if i == at(i / k) { 1.0 } else { 0.0 };
-            if i / k == 1 { 0.0 } else { scale[i / k].to_f64() * (p[i] - hit) }
-        });
-        close(&dx, want, tolerance * 4.0);
     }
 
     #[test]
@@ -277,11 +182,9 @@ mod tests {
 
     #[test]
     fn a_target_that_is_no_class_is_named() {
-        let (x, mut loss, mut dx) = ([0.0f64; 8], [1.0; 4], [1.0; 8]);
+        let (x, mut loss) = ([0.0f64; 8], [1.0; 4]);
         assert_eq!(cross_entropy_rows(&x, &[1, 2, -1, 0], None, &mut loss, 2), Some(1));
         assert_eq!([loss[1], loss[2]], [0.0, 0.0]);
-        cross_entropy_rows_backward(&x, &[1, 2, -1, 0], None, &[1.0; 4], &mut dx, 2);
-        assert_eq!(dx, [0.5, -0.5, 0.0, 0.0, 0.0, 0.0, -0.5, 0.5]);
     }
 
     #[test]
