@@ -12,14 +12,14 @@ use std::{
     },
 };
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::{
     autodiff, context,
     device::cpu::{Call, FaultSlot, View, ViewMut, memory::Memory},
     error::{Error, Fault, OrRaise, Result},
     ops::Op,
-    tensor::{Buffer, Data, Layout, Spec, Tensor, Value, keep_fault, new_memory, packed_copy},
+    tensor::{Buffer, Data, Layout, Spec, Tensor, Value, new_memory, packed_copy},
 };
 
 /// Few things: no allocation for operations of up to three operands.
@@ -83,7 +83,7 @@ impl Origin {
         Origin { pass, ..self.clone() }
     }
 
-    fn name(&self, op: &dyn Op, error: Error) -> Error {
+    pub(crate) fn name(&self, op: &dyn Op, error: Error) -> Error {
         match error {
             Error::Mistake(mut m) if m.verb.is_empty() => {
                 m.verb = op.name().into();
@@ -184,7 +184,7 @@ pub(crate) fn evaluate(op: &Arc<dyn Op>, inputs: &[&Tensor], origin: &Origin) ->
     if x.iter().any(|v| matches!(v.data, Data::Slot { .. })) || context::with(|c| c.recorder.is_some()) {
         return crate::step::record::append(op, inputs, &y, origin).map_err(|e| origin.name(&**op, e));
     }
-    compute(&**op, op, &x, &specs, &y, origin)
+    compute(op, &x, &specs, &y, origin)
 }
 
 /// The shape rule, after what holds for every operation: operands live on one device.
@@ -198,7 +198,7 @@ pub(crate) fn check(op: &dyn Op, specs: &[Spec]) -> Result<Vec<Spec>> {
     op.outputs(specs)
 }
 
-fn compute(op: &dyn Op, shared: &Arc<dyn Op>, x: &[&Value], specs: &[Spec], y: &[Spec], origin: &Origin) -> Result<Few<Tensor>> {
+fn compute(op: &Arc<dyn Op>, x: &[&Value], specs: &[Spec], y: &[Spec], origin: &Origin) -> Result<Few<Tensor>> {
     let buffer = |v: &Value| match &v.data {
         Data::Buffer(b) => b.clone(),
         Data::Slot { .. } => unreachable!("slots are recorded"),
@@ -206,85 +206,77 @@ fn compute(op: &dyn Op, shared: &Arc<dyn Op>, x: &[&Value], specs: &[Spec], y: &
     if let [only] = x
         && let Some(layout) = op.view(&only.layout)
     {
-        return Ok(Few::from_elem(Tensor::from_buffer(buffer(only), layout, y[0].dtype, only.device.clone()), 1));
+        return Ok(smallvec![Tensor::from_buffer(buffer(only), layout, y[0].dtype, only.device.clone())]);
     }
     if let Some(to) = op.destination() {
-        return Ok(Few::from_elem(crate::ops::transfer(x[0], &to)?, 1));
+        return Ok(smallvec![crate::ops::transfer(x[0], &to)?]);
     }
     let device = &y[0].device;
+    let made = |buffer, s: &Spec| Tensor::from_buffer(buffer, Layout::packed(s.shape), s.dtype, device.clone());
     let Some(gpu) = device.as_virtual_gpu() else {
-        let x: Few<(&Buffer, Layout)> = x
+        let inputs: Few<Input<'_>> = x
             .iter()
             .map(|v| match &v.data {
-                Data::Buffer(b) => (&**b, v.layout),
+                Data::Buffer(b) => (b.memory(), &v.layout),
                 Data::Slot { .. } => unreachable!("slots are recorded"),
             })
             .collect();
-        let (results, fault) = run_kernel(op, &x, specs, y, 0);
-        if let Some(report) = fault {
-            return Err(Error::Fault(Box::new(origin.fault(op, report))));
-        }
-        return Ok(results
-            .into_iter()
-            .zip(y)
-            .map(|(m, s)| Tensor::from_buffer(Buffer::filled(m), Layout::packed(s.shape), s.dtype, device.clone()))
-            .collect());
+        let (results, fault) = run_kernel(&**op, &inputs, specs, y, 0);
+        return match fault {
+            Some(report) => Err(Error::Fault(Box::new(origin.fault(&**op, report)))),
+            None => Ok(results.into_iter().zip(y).map(|(m, s)| made(Buffer::filled(m), s)).collect()),
+        };
     };
     let outputs: Few<Arc<Buffer>> = y.iter().map(|s| Buffer::empty(s.bytes(), device)).collect();
-    let x: Vec<(Arc<Buffer>, Layout)> = x.iter().map(|v| (buffer(v), v.layout)).collect();
-    let (job_op, job_specs, job_y, into) = (shared.clone(), specs.to_vec(), y.to_vec(), outputs.clone());
+    let inputs: Vec<(Arc<Buffer>, Layout)> = x.iter().map(|v| (buffer(v), v.layout)).collect();
+    let (job_op, job_specs, job_y, into) = (op.clone(), specs.to_vec(), y.to_vec(), outputs.clone());
     let (faults, origin) = (gpu.fault(), origin.clone());
     let cost = op.cost(specs, y);
-    gpu.launch(
-        op.name(),
-        cost.bytes,
-        cost.flops(),
-        Box::new(move || {
-            let x: Few<(&Buffer, Layout)> = x.iter().map(|(b, l)| (&**b, *l)).collect();
-            let slot = FaultSlot::default();
-            let (results, fault) = run_kernel(&*job_op, &x, &job_specs, &job_y, 0);
-            if let Some((position, value, what)) = fault {
-                slot.report(position, value, || what);
-            }
-            keep_fault(&faults, &slot, |report| origin.fault(&*job_op, report));
-            into.iter().zip(results).for_each(|(b, m)| b.fill(m));
-        }),
-    );
-    Ok(outputs
-        .into_iter()
-        .zip(y)
-        .map(|(b, s)| Tensor::from_buffer(b, Layout::packed(s.shape), s.dtype, device.clone()))
-        .collect())
+    let job = move || {
+        let inputs: Few<Input<'_>> = inputs.iter().map(|(b, l)| (b.memory(), l)).collect();
+        let (results, fault) = run_kernel(&*job_op, &inputs, &job_specs, &job_y, 0);
+        if let Some(report) = fault {
+            faults.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert_with(|| origin.fault(&*job_op, report));
+        }
+        into.iter().zip(results).for_each(|(b, m)| b.fill(m));
+    };
+    gpu.launch(op.name(), cost.bytes, cost.flops(), Box::new(job));
+    Ok(outputs.into_iter().zip(y).map(|(b, s)| made(b, s)).collect())
 }
+
+/// An operand's memory, and where its elements lie in it.
+pub(crate) type Input<'a> = (&'a Memory, &'a Layout);
 
 /// Memory, packing where the kernel wants it, and the kernel.
 pub(crate) fn run_kernel(
     op: &dyn Op,
-    x: &[(&Buffer, Layout)],
+    x: &[Input<'_>],
     specs: &[Spec],
     y: &[Spec],
     first_example: usize,
 ) -> (Few<Memory>, Option<(usize, f64, String)>) {
-    let packed: Few<Option<Memory>> = x
-        .iter()
-        .enumerate()
-        .map(|(i, (b, layout))| (op.packed(i) && !layout.is_packed()).then(|| packed_copy(b, *layout, specs[i].dtype)))
-        .collect();
-    let views: Few<View<'_>> = x
-        .iter()
-        .zip(&packed)
-        .zip(specs)
-        .map(|(((b, layout), packed), spec)| match packed {
-            Some(memory) => View { layout: Layout::packed(layout.shape), dtype: spec.dtype, memory },
-            None => View { layout: *layout, dtype: spec.dtype, memory: b.memory() },
-        })
-        .collect();
+    let pack = |(i, (memory, layout)): (usize, &Input<'_>)| {
+        let needed = op.packed(i) && !layout.is_packed();
+        needed.then(|| (packed_copy(memory, layout, specs[i].dtype), Layout::packed(layout.shape)))
+    };
+    let packed: Vec<Option<(Memory, Layout)>> = match x.iter().enumerate().any(|(i, x)| op.packed(i) && !x.1.is_packed()) {
+        true => x.iter().enumerate().map(pack).collect(),
+        false => Vec::new(),
+    };
+    let view = |i: usize| {
+        let (memory, layout) = match packed.get(i) {
+            Some(Some((memory, layout))) => (memory, layout),
+            _ => x[i],
+        };
+        View { layout, dtype: specs[i].dtype, memory }
+    };
+    let views: Few<View<'_>> = (0..x.len()).map(view).collect();
     let mut outputs: Few<ViewMut> =
         y.iter().map(|s| ViewMut { spec: s.clone(), memory: new_memory(s.shape.len(), s.dtype) }).collect();
     let scratch = op.scratch(specs);
-    let mut scratch = (scratch > 0).then(|| Memory::new(scratch));
-    let fault = FaultSlot::default();
+    let mut scratch = (scratch > 0).then(|| Memory::block(scratch));
     let scratch = scratch.as_mut().map_or(&mut [][..], |m| m.slice_mut::<u8>());
+    let fault = FaultSlot::default();
     op.cpu(Call { inputs: &views, outputs: &mut outputs, scratch, fault: &fault, first_example });
     (outputs.into_iter().map(|y| y.memory).collect(), fault.take())
 }

@@ -198,7 +198,7 @@ fn example(op: &Arc<dyn Op>, x: &[Tensor], place: usize) -> Vec<Tensor> {
     let buffers: Vec<_> = values
         .iter()
         .map(|x| match &x.value().data {
-            Data::Buffer(b) => (&**b, *x.layout()),
+            Data::Buffer(b) => (b.memory(), x.layout()),
             Data::Slot { .. } => unreachable!("laws record nothing"),
         })
         .collect();

@@ -7,7 +7,7 @@ mod index;
 mod layout;
 mod operators;
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 pub(crate) use dtype::promote;
 pub use dtype::{DType, Element, Number};
@@ -19,7 +19,7 @@ use crate::{
     context,
     device::{
         Device,
-        cpu::{FaultSlot, View, memory::Memory},
+        cpu::{View, memory::Memory},
     },
     error::{Error, OrRaise, Result},
 };
@@ -229,7 +229,7 @@ impl Tensor {
         let host = self.try_read()?;
         let v = host.value();
         let Data::Buffer(buffer) = &v.data else { unreachable!("read gives a buffer") };
-        let view = View { layout: v.layout, dtype: v.dtype, memory: buffer.memory() };
+        let view = View { layout: &v.layout, dtype: v.dtype, memory: buffer.memory() };
         if T::DTYPE == v.dtype {
             return Ok(view.to_vec::<T>());
         }
@@ -261,15 +261,15 @@ impl Tensor {
         let home = Buffer::empty(0, &Device::cpu());
         let bytes = v.layout.shape.len() * v.dtype.size();
         let (from, into, layout, dtype) = (buffer.clone(), home.clone(), v.layout, v.dtype);
-        gpu.transfer(false, bytes, Box::new(move || into.fill(packed_copy(&from, layout, dtype))));
+        gpu.transfer(false, bytes, Box::new(move || into.fill(packed_copy(from.memory(), &layout, dtype))));
         gpu.synchronize()?;
         Ok(Tensor::from_buffer(home, Layout::packed(layout.shape), dtype, Device::cpu()))
     }
 }
 
 /// A packed copy of what `layout` sees of a buffer.
-pub(crate) fn packed_copy(from: &Buffer, layout: Layout, dtype: DType) -> Memory {
-    let view = View { layout, dtype, memory: from.memory() };
+pub(crate) fn packed_copy(memory: &Memory, layout: &Layout, dtype: DType) -> Memory {
+    let view = View { layout, dtype, memory };
     let mut memory = new_memory(layout.shape.len(), dtype);
     crate::dispatch!(dtype, T => crate::device::cpu::strided::copy(&view, &mut memory.slice_mut::<T>()[..layout.shape.len()]));
     memory
@@ -278,13 +278,6 @@ pub(crate) fn packed_copy(from: &Buffer, layout: Layout, dtype: DType) -> Memory
 /// Memory for `n` elements; truth values start as `false`, since stale bytes are none.
 pub(crate) fn new_memory(n: usize, dtype: DType) -> Memory {
     if dtype == DType::Bool { Memory::zeroed(n) } else { Memory::new(n * dtype.size()) }
-}
-
-/// Faults of a device that works on its own are met later: it keeps the first.
-pub(crate) fn keep_fault(kept: &Mutex<Option<crate::error::Fault>>, slot: &FaultSlot, describe: impl FnOnce((usize, f64, String)) -> crate::error::Fault) {
-    if let Some(report) = slot.take() {
-        kept.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert_with(|| describe(report));
-    }
 }
 
 /// Is a step being recorded on this thread?

@@ -20,7 +20,7 @@ pub use isa::isa;
 /// An operand, as a kernel sees it.
 pub struct View<'a> {
     /// Where its elements lie in [`View::memory`].
-    pub layout: Layout,
+    pub layout: &'a Layout,
     /// Their type.
     pub dtype: DType,
     pub(crate) memory: &'a Memory,

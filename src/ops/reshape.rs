@@ -16,7 +16,7 @@ use crate::{
 /// The elements as `layout` sees them, in row-major order.
 pub(crate) fn copy(mut call: Call<'_>, layout: Option<Layout>) {
     let x = &call.inputs[0];
-    let seen = View { layout: layout.unwrap_or(x.layout), dtype: x.dtype, memory: x.memory };
+    let seen = View { layout: layout.as_ref().unwrap_or(x.layout), dtype: x.dtype, memory: x.memory };
     crate::dispatch!(x.dtype, T => strided::copy::<T>(&seen, call.output()))
 }
 
@@ -67,7 +67,7 @@ impl Op for Reshape {
         x.reshape(self.shape)
     }
     fn cpu(&self, call: Call<'_>) {
-        let layout = self.view(&call.inputs[0].layout);
+        let layout = self.view(call.inputs[0].layout);
         copy(call, layout)
     }
 }
@@ -118,7 +118,7 @@ impl Op for Permute {
         Some(Layout::new(Shape::new(&dims), &strides, x.offset))
     }
     fn cpu(&self, call: Call<'_>) {
-        let layout = self.view(&call.inputs[0].layout);
+        let layout = self.view(call.inputs[0].layout);
         copy(call, layout)
     }
 }
@@ -181,7 +181,7 @@ impl Op for Expand {
         Some(Layout::new(self.shape, &strides, x.offset))
     }
     fn cpu(&self, call: Call<'_>) {
-        let layout = self.view(&call.inputs[0].layout);
+        let layout = self.view(call.inputs[0].layout);
         copy(call, layout)
     }
 }
@@ -335,7 +335,7 @@ impl Op for Pack {
         false
     }
     fn cpu(&self, call: Call<'_>) {
-        let layout = self.view(&call.inputs[0].layout);
+        let layout = self.view(call.inputs[0].layout);
         copy(call, layout)
     }
 }

@@ -73,7 +73,7 @@ impl Op for Slice {
         Some(Layout::new(Shape::new(&self.len), &strides, offset))
     }
     fn cpu(&self, call: Call<'_>) {
-        let layout = self.view(&call.inputs[0].layout);
+        let layout = self.view(call.inputs[0].layout);
         super::reshape::copy(call, layout)
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn transfer(x: &Value, to: &Device) -> Result<Tensor> {
     let v = home.value();
     let Data::Buffer(staged) = &v.data else { unreachable!("read gives a buffer") };
     let (from, into, layout, dtype) = (staged.clone(), there.clone(), v.layout, v.dtype);
-    gpu.transfer(true, bytes, Box::new(move || into.fill(packed_copy(&from, layout, dtype))));
+    gpu.transfer(true, bytes, Box::new(move || into.fill(packed_copy(from.memory(), &layout, dtype))));
     Ok(Tensor::from_buffer(there, Layout::packed(shape), dtype, to.clone()))
 }
 

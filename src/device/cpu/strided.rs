@@ -75,7 +75,7 @@ pub(crate) fn map<T: Element, U: Send>(x: &View<'_>, y: &mut [U], f: impl Fn(T) 
             x[i * chunk..].iter().zip(y).for_each(|(x, y)| *y = f(*x));
         });
     }
-    let rows = Rows::new([&x.layout]);
+    let rows = Rows::new([x.layout]);
     rows.blocks(y, |r, y| {
         let [at] = rows.start(r);
         match rows.step {
@@ -92,7 +92,7 @@ pub(crate) fn zip<A: Element, B: Element, U: Send>(a: &View<'_>, b: &View<'_>, y
         y[0] = f(av[a.layout.offset], bv[b.layout.offset]);
         return;
     }
-    let rows = Rows::new([&a.layout, &b.layout]);
+    let rows = Rows::new([a.layout, b.layout]);
     let row = |i: usize, j: usize, y: &mut [U]| match rows.step {
         [1, 1] => av[i..].iter().zip(&bv[j..]).zip(y).for_each(|((a, b), y)| *y = f(*a, *b)),
         [1, 0] => {
@@ -124,7 +124,7 @@ pub(crate) fn zip3<A: Element, B: Element, C: Element, U: Send>(
     f: impl Fn(A, B, C) -> U + Sync,
 ) {
     let (av, bv, cv) = (a.memory::<A>(), b.memory::<B>(), c.memory::<C>());
-    let rows = Rows::new([&a.layout, &b.layout, &c.layout]);
+    let rows = Rows::new([a.layout, b.layout, c.layout]);
     rows.blocks(y, |r, y| {
         let ([i, j, k], [s, t, u]) = (rows.start(r), rows.step);
         y.iter_mut().enumerate().for_each(|(n, y)| {
