@@ -15,7 +15,7 @@
 //! step.run([&Tensor::from(3.0)])?;
 //! sgd.set_rate(0.1);                              // the rate is a cell: the recorded step reads it anew
 //! step.run([&Tensor::from(3.0)])?;
-//! assert!((w.value().item() - 2.6).abs() < 1e-12);
+//! assert!((w.value().item() - 2.4).abs() < 1e-12);
 //! # Ok::<(), cotangent::Error>(())
 //! ```
 //!

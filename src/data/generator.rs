@@ -29,8 +29,10 @@ use crate::{
 #[derive(Clone)]
 pub struct Generator {
     seed: u64,
-    draw: Arc<dyn Fn(&Rng) -> Vec<Tensor> + Send + Sync>,
+    draw: Arc<Draw>,
 }
+
+type Draw = dyn Fn(&Rng) -> Vec<Tensor> + Send + Sync;
 
 impl Generator {
     /// `draw` makes one example, drawing from nothing but the generator it is given; each call has a stream of its
