@@ -193,9 +193,7 @@ fn a22_the_loop_and_the_closed_form_agree() {
     let mut by_loop = Vec::new();
     for e in 0..3 {
         let sigma = permutation(n, seed, e);
-        for i in 0..n {
-            by_loop.push(sigma[i]);
-        }
+        (0..n).for_each(|i| by_loop.push(sigma[i]));
     }
     let closed: Vec<usize> =
         (0..3 * n as u64).map(|k| permutation(n, seed, k / n as u64)[(k % n as u64) as usize]).collect();
