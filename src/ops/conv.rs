@@ -170,7 +170,8 @@ impl Conv {
             let axis = ["H", "W"][a];
             window_size(axis, image[a], kernel[a], self.stride[a], zeros[a], self.dilation[a], self.rounding)
         };
-        Ok([size(0)?, size(1)?])
+        let width = size(1)?;
+        Ok([size(0)?, width])
     }
 
     fn attributes(&self) -> Vec<(&'static str, Attribute)> {
@@ -266,12 +267,15 @@ pub(crate) fn window_size(
         Rounding::Strict => {
             let exact = room as f64 / stride as f64 + 1.0;
             let mut fits = Vec::new();
-            if let Some(s) = (1..stride).rev().find(|s| room.is_multiple_of(*s)) {
-                fits.push(format!("stride {s} gives {}", room / s + 1));
-            }
-            if let Some(p) = (1..=kernel.max(stride)).find(|p| (room + 2 * p).is_multiple_of(stride)) {
-                let total = (room + 2 * p) / stride + 1;
-                fits.push(format!("padding {} with stride {stride} gives {total}", zeros[0] + p));
+            let smaller = (1..stride).rev().find(|s| room.is_multiple_of(*s)).unwrap_or(1);
+            fits.push(format!("stride {smaller} gives {}", room / smaller + 1));
+            if zeros[0] == zeros[1] {
+                // Padding comes in pairs: an odd rest and an even stride need another stride with it.
+                let fit = |s: usize| (1..=reach).find(|p| (room + 2 * p).is_multiple_of(s)).map(|p| (p, s));
+                if let Some((p, s)) = (1..=stride).rev().find_map(fit) {
+                    let total = (room + 2 * p) / s + 1;
+                    fits.push(format!("padding {} with stride {s} gives {total}", zeros[0] + p));
+                }
             }
             let crop = size - room % stride;
             fits.push(format!("crop the input to {crop} for {}", (room - room % stride) / stride + 1));

@@ -374,7 +374,7 @@ impl Op for Extremum {
                     let mut best = 0;
                     for i in 1..k {
                         let (a, b) = (at(i), at(best));
-                        #[allow(clippy::eq_op)]
+                        #[allow(clippy::eq_op, clippy::bool_comparison)]
                         let wins = if smallest { a < b } else { a > b } || (a != a && b == b);
                         if wins { best = i }
                     }

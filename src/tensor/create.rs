@@ -190,7 +190,9 @@ impl Tensor {
         let dtype = x.meets(spec.dtype);
         if let (DType::U8 | DType::I32, Number::Int(i)) = (dtype, x) {
             let back = crate::dispatch!(dtype, T => T::from_number(x).to_number());
-            if back != Number::Int(i) {
+            // Bytes wrap below zero, as PyTorch's: -1 is 255.
+            let wraps = dtype == DType::U8 && (-255..0).contains(&i);
+            if back != Number::Int(i) && !wraps {
                 Err::<(), _>(Error::mistake(format!("the number {i} does not fit into {dtype}"))).or_raise();
             }
         }

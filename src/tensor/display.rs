@@ -33,14 +33,16 @@ impl Style {
         let kind = if !dtype.is_float() {
             Kind::Whole
         } else if finite.iter().all(|x| *x == x.trunc()) {
-            if largest > 1e8 { Kind::Scientific } else { Kind::Pointed }
+            if largest / smallest > 1e3 || largest > 1e8 { Kind::Scientific } else { Kind::Pointed }
         } else if largest / smallest > 1e3 || largest > 1e8 || smallest < 1e-4 {
             Kind::Scientific
         } else {
             Kind::Fixed
         };
         let mut style = Style { width: 0, kind };
-        style.width = values.iter().map(|x| style.number(*x).len()).max().unwrap_or(0);
+        // Zeros and what is not finite do not widen a column of reals: they do not in PyTorch.
+        let wide = |x: &&Number| !dtype.is_float() || (x.to_f64() != 0.0 && x.to_f64().is_finite());
+        style.width = values.iter().filter(wide).map(|x| style.number(*x).len()).max().unwrap_or(1);
         style
     }
 
@@ -135,13 +137,23 @@ impl fmt::Display for Tensor {
             let shown: Vec<Number> = if summarise { edges(&values, &shape) } else { values.clone() };
             write(&values, &shape, &Style::of(&shown, dtype), summarise, "tensor(".len(), &mut text);
         }
-        if !matches!(dtype, DType::F32 | DType::I64 | DType::Bool) {
+        // Elements show that they are whole or truth values; an empty tensor has none to show it.
+        if !matches!(dtype, DType::F32 | DType::I64 | DType::Bool) || (values.is_empty() && dtype != DType::F32) {
             notes.push(format!("dtype={dtype}"));
         }
         if self.is_tracked() {
             notes.push("tracked".into());
         }
-        notes.iter().for_each(|n| text.push_str(&format!(", {n}")));
+        let mut column = text.lines().last().map_or(0, |l| l.chars().count()) + 2;
+        for note in notes {
+            if column + note.len() + 2 > WIDTH {
+                text.push_str(&format!(",\n{}{note}", " ".repeat("tensor(".len())));
+                column = "tensor(".len() + note.len();
+            } else {
+                text.push_str(&format!(", {note}"));
+                column += note.len() + 2;
+            }
+        }
         text.push(')');
         f.write_str(&text)
     }

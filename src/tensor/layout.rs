@@ -60,6 +60,10 @@ impl Shape {
         self.iter().product()
     }
 
+    fn has_none(&self) -> bool {
+        self.contains(&0)
+    }
+
     /// The axis that `axis` names; negative ones count from the end.
     pub fn axis(&self, axis: isize) -> Result<usize> {
         let rank = self.rank() as isize;
@@ -237,7 +241,7 @@ impl Layout {
         let mut step = 1;
         for a in (0..self.shape.rank()).rev() {
             if self.shape[a] != 1 && self.strides[a] != step {
-                return self.shape.len() == 0;
+                return self.shape.has_none();
             }
             step *= self.shape[a] as isize;
         }
@@ -246,7 +250,7 @@ impl Layout {
 
     /// The same elements as another shape, without moving them, where strides allow it.
     pub fn reshape(&self, shape: Shape) -> Option<Layout> {
-        if self.shape.len() == 0 {
+        if self.shape.has_none() {
             return Some(Layout { offset: self.offset, ..Layout::packed(shape) });
         }
         let mut strides = [0; MAX_RANK];
