@@ -36,6 +36,10 @@ const ENTRIES: &[(&str, u64, usize, Generator)] = &[
         let shape = [d.size(0..4), d.size(1..5)];
         Case::new(op, vec![d.whole(0..3, shape), d.whole(0..3, shape)])
     }),
+    ("ExpectFinite", 10, 2, |d| {
+        let shape = [d.size(0..4), d.size(1..5)];
+        Case::new(ExpectFinite, vec![d.real(shape)])
+    }),
     ("Where", 20, 2, |d| {
         let shape = [d.size(0..4), d.size(1..5)];
         Case::new(Where, vec![d.truth(shape), d.real(shape), d.real(shape)])
