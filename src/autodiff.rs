@@ -46,6 +46,34 @@ pub(crate) enum Kind {
     Tracked(Arc<Node>, usize),
 }
 
+impl Layer {
+    /// Is its transform still running? The tape always is.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.level == TAPE || context::with(|c| c.transforms.get(self.level - 1).is_some_and(|t| t.0 == self.tag))
+    }
+
+    /// Was it made before the step that is being recorded?
+    pub(crate) fn is_captured(&self) -> bool {
+        let Some(start) = crate::step::record::start() else { return false };
+        match &self.kind {
+            Kind::Tracked(node, _) if self.level == TAPE => node.is_older_than(start),
+            _ => self.tag < start,
+        }
+    }
+}
+
+/// What to say of a tensor that outlived its transform.
+pub(crate) fn escaped() -> Error {
+    Error::mistake("a tensor escaped from the transform (`jvp`, `grad`, …) that made it")
+        .help("return it from the closure instead of storing it outside, or `detach()` it")
+}
+
+/// What to say of a tensor that a recorded step must not see.
+pub(crate) fn captured() -> Error {
+    Error::mistake("a tensor that is being differentiated outside was captured by a recorded step: nothing flows back out of a step")
+        .help("`detach()` it before recording, pass it as an input, or make it a `Param` and `get()` it inside")
+}
+
 impl Tensor {
     pub(crate) fn layer_at(&self, level: usize) -> Option<&Layer> {
         self.layer().filter(|l| l.level == level)
@@ -62,12 +90,11 @@ pub(crate) fn differentiate(op: &Arc<dyn Op>, inputs: &[&Tensor], level: usize, 
     let layers: Few<Option<&Layer>> = inputs.iter().map(|t| t.layer_at(level)).collect();
     let top = layers.iter().flatten().next().expect("some input has a layer of this level");
     let tag = top.tag;
-    if level != TAPE {
-        let alive = context::with(|c| c.transforms.get(level - 1) == Some(&tag));
-        if !alive || layers.iter().flatten().any(|l| l.tag != tag) {
-            return Err(Error::mistake("a tensor escaped from the transform (`jvp`, `grad`, …) that made it")
-                .help("return it from the closure instead of storing it outside, or `detach()` it"));
-        }
+    if layers.iter().flatten().any(|l| l.is_captured()) {
+        return Err(origin.name(&**op, captured()));
+    }
+    if layers.iter().flatten().any(|l| !l.is_alive()) {
+        return Err(origin.name(&**op, escaped()));
     }
     let below: Few<Tensor> = inputs.iter().map(|t| t.below(level)).collect();
     let refs: Few<&Tensor> = below.iter().collect();

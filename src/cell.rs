@@ -31,14 +31,14 @@ pub(crate) struct Cell {
     /// Being written by a recorded step at this moment.
     pub busy: AtomicBool,
     /// Not to be trained.
-    frozen: AtomicBool,
+    frozen: Arc<AtomicBool>,
     value: Mutex<Tensor>,
 }
 
 impl Cell {
     fn new(value: Tensor) -> Arc<Self> {
         let id = crate::autodiff::new_key();
-        Arc::new(Cell { id, busy: false.into(), frozen: false.into(), value: Mutex::new(value.detach()) })
+        Arc::new(Cell { id, busy: false.into(), frozen: Arc::default(), value: Mutex::new(value.detach()) })
     }
 
     /// The snapshot as it is, whatever this thread is in the middle of.
@@ -58,11 +58,17 @@ fn read(cell: &Arc<Cell>) -> Tensor {
     });
     let value = seen.unwrap_or_else(|| crate::step::record::read(cell).unwrap_or_else(|| cell.peek()));
     context::with(|c| {
-        for o in c.overlays.iter_mut().filter(|o| !o.replay && !o.written.contains(&cell.id)) {
+        for o in above_replay(&mut c.overlays).iter_mut().filter(|o| !o.written.contains(&cell.id)) {
             o.values.entry(cell.id).or_insert_with(|| value.clone());
         }
     });
     value
+}
+
+/// The first evaluations inside the innermost second one: those around it are of another time.
+fn above_replay(overlays: &mut [context::Overlay]) -> &mut [context::Overlay] {
+    let from = overlays.iter().rposition(|o| o.replay).map_or(0, |i| i + 1);
+    &mut overlays[from..]
 }
 
 /// Replace the value: in the overlay of a checkpoint's second evaluation, in a recording, or for good.
@@ -70,7 +76,7 @@ fn read(cell: &Arc<Cell>) -> Tensor {
 fn write(cell: &Arc<Cell>, value: &Tensor) {
     let value = value.detach();
     let swallowed = context::with(|c| {
-        c.overlays.iter_mut().filter(|o| !o.replay).for_each(|o| o.written.push(cell.id));
+        above_replay(&mut c.overlays).iter_mut().for_each(|o| o.written.push(cell.id));
         let replay = c.overlays.iter_mut().rev().find(|o| o.replay);
         replay.is_some_and(|o| {
             o.values.insert(cell.id, value.clone());
@@ -183,7 +189,7 @@ impl Param {
     /// within [`crate::nn::ParametersExt::with`].
     pub fn get(&self) -> Tensor {
         let id = self.0.id;
-        if let Some(stand_in) = context::with(|c| c.substitutions.iter().rev().find_map(|s| s.get(&id).cloned())) {
+        if let Some(stand_in) = self.stand_in() {
             return stand_in;
         }
         let value = read(&self.0);
@@ -191,6 +197,11 @@ impl Param {
             return value;
         }
         value.with_layer(TAPE, 0, Kind::Tracked(Node::leaf(id), 0))
+    }
+
+    /// What [`crate::nn::ParametersExt::with`] has put in its place.
+    pub(crate) fn stand_in(&self) -> Option<Tensor> {
+        context::with(|c| c.substitutions.iter().rev().find_map(|s| s.get(&self.0.id).cloned()))
     }
 
     /// Its gradient among those of a loss.
@@ -206,7 +217,9 @@ impl Param {
 
     /// Is it left as it is?
     pub fn is_frozen(&self) -> bool {
-        self.0.frozen.load(Relaxed)
+        let frozen = self.0.frozen.load(Relaxed);
+        crate::step::record::note_flag(&self.0.frozen, frozen);
+        frozen
     }
 }
 

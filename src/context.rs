@@ -2,15 +2,17 @@
 
 use std::{cell::RefCell, collections::HashMap, panic::Location, sync::Arc};
 
-use crate::{apply::Origin, nn::Frame, observe::Observer, step::record::Recorder, tensor::Tensor};
+use crate::{
+    apply::Origin, nn::Frame, observe::Observer, ops::Mode, step::record::Recorder, tensor::Tensor,
+};
 
 /// The state of one thread. A waiting thread may run another's job, so [`outside`] takes it away meanwhile.
 #[derive(Default)]
 pub(crate) struct Context {
     /// The tape (level 0) is paused: [`crate::no_grad`].
     pub paused: bool,
-    /// The tags of the transforms we are inside of; the transform of level `k` is at `k - 1`.
-    pub transforms: Vec<u64>,
+    /// Tags and modes of the transforms we are inside of; the transform of level `k` is at `k - 1`.
+    pub transforms: Vec<(u64, Mode)>,
     /// Where operations go instead of being computed.
     pub recorder: Option<Box<Recorder>>,
     /// The modules being called, innermost last.
@@ -85,9 +87,11 @@ pub(crate) fn path() -> Arc<str> {
     with(|c| c.frames.last().map_or_else(crate::nn::no_path, |f| f.path.clone()))
 }
 
-/// Is this line one of ours? Then it says nothing to the user.
+/// Is this line one of ours, or of the standard library that a function pointer went through? Then it says
+/// nothing to the user.
 pub(crate) fn in_crate(site: &Location<'_>) -> bool {
     const ROOT: &str = file!();
     let here = &ROOT[..ROOT.len() - "context.rs".len()];
-    site.file().starts_with(here)
+    let file = site.file();
+    file.starts_with(here) || file.starts_with("/rustc/") || file.contains("/rustlib/src/rust/library/")
 }

@@ -7,6 +7,7 @@ use crate::{
     apply::{Few, Origin},
     context::{self, Overlay},
     error::OrRaise,
+    ops::Mode,
     tensor::Tensor,
 };
 
@@ -28,15 +29,16 @@ pub fn checkpoint<const N: usize>(
     at: [&Tensor; N],
 ) -> Tensor {
     let line = std::panic::Location::caller();
-    let top = at.iter().filter_map(|x| x.layer()).max_by_key(|l| l.level);
-    let (level, tag) = match top {
-        // Forward mode stores nothing anyway.
-        Some(l) if matches!(l.kind, Kind::Dual(_)) => return f(at.map(Tensor::clone)),
-        Some(l) => (l.level, l.tag),
-        None => (TAPE, 0),
-    };
-    if level == TAPE && context::with(|c| c.paused) {
-        return f(at.map(Tensor::clone));
+    if at.iter().any(|x| x.layer().is_some_and(|l| !l.is_alive())) {
+        super::escaped().verb("checkpoint").raise()
+    }
+    // The innermost transform is the one whose memory `f` would fill; those around it see it computed as ever.
+    let (level, tag, mode) = context::with(|c| match c.transforms.last() {
+        Some((tag, mode)) => (c.transforms.len(), *tag, *mode),
+        None => (TAPE, 0, if c.paused { Mode::Push } else { Mode::Pull }),
+    });
+    if mode == Mode::Push {
+        return f(at.map(Tensor::clone)); // nothing is remembered here
     }
     let keys: [u64; N] = std::array::from_fn(|_| reverse::new_key());
     let below: [Tensor; N] = at.map(|x| x.below(level));
@@ -47,51 +49,60 @@ pub fn checkpoint<const N: usize>(
         })
     };
     let first = Overlay { replay: false, values: HashMap::new(), written: Vec::new() };
+    let floor = reverse::new_key();
     let (y, seen) = overlaid(first, || f(doors(&below)));
-    let Some(Kind::Tracked(root, _)) = y.layer_at(level).map(|l| &l.kind) else { return y };
+    let Some(Kind::Tracked(root, output)) = y.layer_at(level).map(|l| &l.kind) else { return y };
 
-    // Every leaf reached: a door leads to its input outside, any other (a parameter) is outside already.
-    let mut keys_out = Vec::new();
-    let mut sources = Few::new();
-    for leaf in root.leaves() {
-        let key = leaf.leaf.expect("leaves have keys");
-        let outside = match keys.iter().position(|k| *k == key) {
-            None => Some((leaf, 0)),
+    // Where going back ends: a door leads to its input; anything else, a parameter or what `f` captured, is
+    // outside already. A parameter read twice is one end.
+    let (mut ends, mut sources) = (Vec::new(), Few::new());
+    for (node, output) in root.ends(*output, floor) {
+        let name = reverse::end(&node, output);
+        if ends.contains(&name) {
+            continue;
+        }
+        let outside = match keys.iter().position(|k| name == (*k, None)) {
+            None => Some((node, output)),
             Some(i) => match at[i].layer_at(level).map(|l| &l.kind) {
                 Some(Kind::Tracked(node, output)) => Some((node.clone(), *output)),
                 _ => None,
             },
         };
         if outside.is_some() {
-            keys_out.push(key);
+            ends.push(name);
             sources.push(outside);
         }
     }
-    let surroundings = context::with(|c| (c.transforms.clone(), c.substitutions.clone()));
+    if ends.is_empty() {
+        return y.below(level);
+    }
+    let surroundings = context::with(|c| (c.transforms.clone(), c.substitutions.clone(), c.paused));
     let seen = Arc::new(seen);
     let map = LinearMap::new(move |cotangent| {
-        let Some(c) = &cotangent[0] else { return vec![None; keys_out.len()] };
+        let Some(c) = &cotangent[0] else { return vec![None; ends.len()] };
         let replay = Overlay { replay: true, values: (*seen).clone(), written: Vec::new() };
         let x = doors(&below);
-        // The transforms and substitutions of the first evaluation stand again while `f` runs.
+        // What stood around the first evaluation stands again while `f` runs.
         let mut then = surroundings.clone();
         context::with(|c| swap(c, &mut then));
         let restore = context::scope(|_| (), move |c| swap(c, &mut then));
-        let (y, _) = overlaid(replay, || super::enable_grad(|| f(x)));
+        let floor = reverse::new_key();
+        let (y, _) = overlaid(replay, || f(x));
         drop(restore);
-        let grads = reverse::pull(&y, level, c.clone(), false).or_raise();
-        keys_out.iter().map(|k| grads.of(*k).cloned()).collect()
+        let grads = reverse::pull_to(&[(&y, c.clone())], level, false, floor).or_raise();
+        ends.iter().map(|end| grads.get(end).cloned()).collect()
     });
     let origin = Origin::here("checkpoint", line);
     let node = Node::new(sources, 1, map, origin);
     y.below(level).with_layer(level, tag, Kind::Tracked(node, 0))
 }
 
-type Surroundings = (Vec<u64>, Vec<HashMap<u64, Tensor>>);
+type Surroundings = (Vec<(u64, Mode)>, Vec<HashMap<u64, Tensor>>, bool);
 
 fn swap(c: &mut context::Context, then: &mut Surroundings) {
     std::mem::swap(&mut c.transforms, &mut then.0);
     std::mem::swap(&mut c.substitutions, &mut then.1);
+    std::mem::swap(&mut c.paused, &mut then.2);
 }
 
 /// Run `f` while an overlay stands between it and the cells; gives back what was read.

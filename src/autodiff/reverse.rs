@@ -62,19 +62,28 @@ impl Node {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// The leaves that can be reached from here.
-    pub(crate) fn leaves(self: &Arc<Self>) -> Vec<Arc<Node>> {
-        let (mut found, mut seen, mut stack) = (vec![], std::collections::HashSet::new(), vec![self.clone()]);
-        while let Some(node) = stack.pop() {
-            if seen.insert(node.id) {
-                if node.leaf.is_some() {
-                    found.push(node)
-                } else {
-                    stack.extend(node.state().inputs.iter().flatten().map(|(n, _)| n.clone()))
+    /// Was it made before this key?
+    pub(crate) fn is_older_than(&self, key: u64) -> bool {
+        self.id < key
+    }
+
+    /// Where going back from one of its outputs ends: at leaves, and at outputs of nodes older than `floor`.
+    pub(crate) fn ends(self: &Arc<Self>, output: usize, floor: u64) -> Vec<(Arc<Node>, usize)> {
+        let mut seen = std::collections::HashSet::from([(self.id, output)]);
+        let (mut found, mut stack) = (vec![], vec![(self.clone(), output)]);
+        while let Some((node, output)) = stack.pop() {
+            if node.leaf.is_some() || node.id < floor {
+                found.push((node, output));
+                continue;
+            }
+            for (n, o) in node.state().inputs.iter().flatten() {
+                // All of a step's outputs lead to the same inputs.
+                if seen.insert((n.id, if n.id < floor { *o } else { 0 })) {
+                    stack.push((n.clone(), *o))
                 }
             }
         }
-        found.sort_by_key(|n| n.id);
+        found.sort_by_key(|(n, o)| (n.id, *o));
         found
     }
 }
@@ -127,6 +136,12 @@ pub fn is_grad_enabled() -> bool {
 #[derive(Default, Clone)]
 pub struct Gradients(pub(crate) HashMap<u64, Tensor>);
 
+impl std::fmt::Debug for Gradients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gradients({} leaves)", self.0.len())
+    }
+}
+
 impl Gradients {
     /// `∂loss/∂x`, of a tensor made by [`Tensor::tracked`]; `None` if the loss does not depend on it.
     pub fn get(&self, x: &Tensor) -> Option<&Tensor> {
@@ -169,7 +184,7 @@ impl Gradients {
     }
 }
 
-fn add(sums: &mut HashMap<u64, Tensor>, key: u64, g: Tensor) {
+fn add<K: Eq + std::hash::Hash>(sums: &mut HashMap<K, Tensor>, key: K, g: Tensor) {
     let sum = match sums.remove(&key) {
         Some(sum) => &sum + &g,
         None => g,
@@ -233,6 +248,9 @@ impl Tensor {
                 .help("reduce it: `loss.mean().backward()`; or `vjp` with a cotangent of that shape")
                 .raise()
         }
+        if self.layer().is_some_and(super::Layer::is_captured) {
+            super::captured().verb("backward").raise()
+        }
         let Some(Kind::Tracked(..)) = self.layer_at(TAPE).map(|l| &l.kind) else {
             let why = if context::with(|c| c.paused) { " (the tape is paused by `no_grad`)" } else { "" };
             Error::mistake(format!("backward: nothing here was computed from tracked tensors{why}"))
@@ -248,9 +266,23 @@ pub(crate) fn pull(y: &Tensor, level: usize, seed: Tensor, keep: bool) -> Result
     pull_many(&[(y, seed)], level, keep)
 }
 
+/// Where a cotangent ends: a leaf by its key, or an output of an older node.
+pub(crate) type End = (u64, Option<usize>);
+
+/// The name of such a place.
+pub(crate) fn end(node: &Node, output: usize) -> End {
+    node.leaf.map_or((node.id, Some(output)), |key| (key, None))
+}
+
 /// Pull cotangents of several outputs back together.
 pub(crate) fn pull_many(seeds: &[(&Tensor, Tensor)], level: usize, keep: bool) -> Result<Gradients> {
-    let mut grads = HashMap::new();
+    let found = pull_to(seeds, level, keep, 0)?;
+    Ok(Gradients(found.into_iter().map(|((key, _), g)| (key, g)).collect()))
+}
+
+/// Pull cotangents back to leaves, and no further than nodes older than `floor`.
+pub(crate) fn pull_to(seeds: &[(&Tensor, Tensor)], level: usize, keep: bool, floor: u64) -> Result<HashMap<End, Tensor>> {
+    let mut grads: HashMap<End, Tensor> = HashMap::new();
     let mut pending: BTreeMap<u64, (Arc<Node>, Few<Option<Tensor>>)> = BTreeMap::new();
     let send = |pending: &mut BTreeMap<u64, (Arc<Node>, Few<Option<Tensor>>)>, node: Arc<Node>, output: usize, g: Tensor| {
         let (_, slots) = pending
@@ -266,10 +298,12 @@ pub(crate) fn pull_many(seeds: &[(&Tensor, Tensor)], level: usize, keep: bool) -
             send(&mut pending, node.clone(), *output, seed.clone());
         }
     }
-    while let Some((_, (node, mut cotangents))) = pending.pop_last() {
-        if let Some(key) = node.leaf {
-            if let Some(g) = cotangents[0].take() {
-                add(&mut grads, key, g);
+    while let Some((_, (node, cotangents))) = pending.pop_last() {
+        if node.leaf.is_some() || node.id < floor {
+            for (output, g) in cotangents.into_iter().enumerate() {
+                if let Some(g) = g {
+                    add(&mut grads, end(&node, output), g);
+                }
             }
             continue;
         }
@@ -296,5 +330,5 @@ pub(crate) fn pull_many(seeds: &[(&Tensor, Tensor)], level: usize, keep: bool) -
             }
         }
     }
-    Ok(Gradients(grads))
+    Ok(grads)
 }

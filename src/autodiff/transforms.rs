@@ -1,24 +1,26 @@
 //! Functions to functions: derivatives forward, backward, and nested.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-use super::{Kind, Node, reverse};
+use super::{Kind, Node, escaped, reverse};
 use crate::{
     context,
     error::{Error, OrRaise},
+    ops::Mode,
     tensor::Tensor,
 };
 
 /// Run `f` one level above everything it can see.
-fn one_level_up<T>(f: impl FnOnce(usize, u64) -> T) -> T {
-    static TAG: AtomicU64 = AtomicU64::new(1);
-    let tag = TAG.fetch_add(1, Relaxed);
-    let _down = context::scope(|c| c.transforms.push(tag), |c| c.transforms.truncate(c.transforms.len() - 1));
+fn one_level_up<T>(mode: Mode, f: impl FnOnce(usize, u64) -> T) -> T {
+    let tag = reverse::new_key();
+    let _down =
+        context::scope(|c| c.transforms.push((tag, mode)), |c| c.transforms.truncate(c.transforms.len() - 1));
     f(context::with(|c| c.transforms.len()), tag)
 }
 
 #[track_caller]
 fn lift(x: &Tensor, verb: &str) {
+    if x.layer().is_some_and(|l| !l.is_alive()) {
+        escaped().verb(verb).raise()
+    }
     if !x.dtype().is_float() {
         Error::mistake(format!("{verb}: only real numbers have derivatives, and this input is {}", x.dtype()))
             .help("`cast` it, or capture it in the closure")
@@ -36,6 +38,9 @@ pub fn jvp_many(
     at: &[Tensor],
     along: &[Tensor],
 ) -> (Vec<Tensor>, Vec<Tensor>) {
+    if at.len() != along.len() {
+        Error::mistake(format!("jvp: {} tangents for {} inputs", along.len(), at.len())).raise()
+    }
     for (x, t) in at.iter().zip(along) {
         lift(x, "jvp");
         if x.shape() != t.shape() || x.dtype() != t.dtype() {
@@ -49,7 +54,7 @@ pub fn jvp_many(
             .raise()
         }
     }
-    one_level_up(|level, tag| {
+    one_level_up(Mode::Push, |level, tag| {
         let x: Vec<Tensor> =
             at.iter().zip(along).map(|(x, t)| x.clone().with_layer(level, tag, Kind::Dual(t.clone()))).collect();
         let y = f(&x);
@@ -69,13 +74,16 @@ pub fn vjp_many<F: FnOnce(&[Tensor]) -> Vec<Tensor>>(
     at: &[Tensor],
 ) -> (Vec<Tensor>, impl Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync + use<F>) {
     at.iter().for_each(|x| lift(x, "vjp"));
-    one_level_up(|level, tag| {
+    one_level_up(Mode::Pull, |level, tag| {
         let keys: Vec<u64> = at.iter().map(|_| reverse::new_key()).collect();
         let leaf = |(x, key): (&Tensor, &u64)| x.clone().with_layer(level, tag, Kind::Tracked(Node::leaf(*key), 0));
         let y = f(&at.iter().zip(&keys).map(leaf).collect::<Vec<_>>());
         let values = y.iter().map(|y| y.below(level)).collect();
         let like: Vec<_> = at.iter().map(|x| x.spec()).collect();
         let back = move |cotangents: &[Tensor]| {
+            if y.len() != cotangents.len() {
+                Error::mistake(format!("vjp: {} cotangents for {} values", cotangents.len(), y.len())).raise()
+            }
             for (y, c) in y.iter().zip(cotangents) {
                 if y.shape() != c.shape() {
                     Error::mistake(format!(

@@ -255,9 +255,10 @@ pub trait ParametersExt: Parameters {
         found
     }
 
-    /// The parameters' values, in [`ParametersExt::parameters`] order.
+    /// The parameters' values, in [`ParametersExt::parameters`] order; within [`ParametersExt::with`], the ones
+    /// that stand in for them.
     fn values(&self) -> Vec<Tensor> {
-        self.parameters().iter().map(|(_, p)| p.value()).collect()
+        self.parameters().iter().map(|(_, p)| p.stand_in().unwrap_or_else(|| p.value())).collect()
     }
 
     /// The number of trainable numbers, shared ones counted once.

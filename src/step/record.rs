@@ -46,7 +46,7 @@ pub(crate) struct Program {
 pub(crate) struct Recorder {
     id: u64,
     /// Whatever was differentiated before this key was captured from outside.
-    pub start: u64,
+    start: u64,
     program: Program,
     /// Cell id → what it is now.
     cells: HashMap<u64, (Arc<Cell>, Tensor)>,
@@ -100,6 +100,11 @@ impl Recorder {
             }
         }
     }
+}
+
+/// When the recording of a step began, if there is one.
+pub(crate) fn start() -> Option<u64> {
+    context::with(|c| c.recorder.as_ref().filter(|r| !r.discard).map(|r| r.start))
 }
 
 /// Note an operation; its outputs are values to come.
