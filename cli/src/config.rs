@@ -320,7 +320,7 @@ impl Default for OptimConfig {
 pub(crate) struct ScheduleConfig {
     /// Its kind.
     pub(crate) name: ScheduleName,
-    /// Steps over which the rate rises linearly from 0 before the schedule begins.
+    /// Steps over which the rate rises along a line before the schedule begins.
     pub(crate) warmup_steps: u64,
     /// Of step: epochs between two changes.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -104,6 +104,12 @@ impl Diagnostic {
         }
     }
 
+    /// The same error with another exit code: what a core error means depends on where it was met.
+    pub(crate) fn exiting(mut self, exit: Exit) -> Self {
+        self.0.exit = exit;
+        self
+    }
+
     /// The text to underline.
     pub(crate) fn at(mut self, place: Place) -> Self {
         self.0.place = Some(place);
@@ -165,6 +171,38 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false))
+    }
+}
+
+impl From<cotangent::Error> for Diagnostic {
+    /// Lines of source code are left out: who uses the program has no use for them.
+    fn from(error: cotangent::Error) -> Self {
+        use cotangent::Error;
+        let helped = |found: Diagnostic, help: String| if help.is_empty() { found } else { found.help(help) };
+        match error {
+            Error::Mistake(m) => {
+                let place = if m.path.is_empty() { String::new() } else { format!(" in {}", m.path) };
+                let found = Diagnostic::new(Exit::Usage, format!("{}{place}: {}", m.verb, m.what));
+                helped(if m.operands.is_empty() { found } else { found.note(m.operands) }, m.help)
+            }
+            Error::Fault(f) => {
+                let place = if f.path.is_empty() { String::new() } else { format!(" in {}", f.path) };
+                let (verb, position, value, what) = (f.verb, f.position, f.value, f.what);
+                Diagnostic::new(
+                    Exit::Data,
+                    format!("{verb}{place}: position {position} holds {value}: {what}"),
+                )
+            }
+            Error::Data { path, offset, message, help } => {
+                let at = offset.map_or(String::new(), |o| format!(" (at byte {o})"));
+                helped(Diagnostic::new(Exit::Data, format!("{} {message}{at}", path.display())), help)
+            }
+            Error::Io { path, source } => Diagnostic::io(Exit::Data, "cannot read", &path, &source),
+            Error::Device { message, help } => helped(Diagnostic::new(Exit::Device, message), help),
+            Error::NonFinite { message } => Diagnostic::new(Exit::Diverged, message),
+            Error::Other { message, help } => helped(Diagnostic::new(Exit::Failure, message), help),
+            other => Diagnostic::new(Exit::Failure, other.to_string()),
+        }
     }
 }
 

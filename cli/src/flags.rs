@@ -160,6 +160,9 @@ pub(crate) struct Train {
     /// Name of the run folder, instead of a number
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Compute every step operation by operation, instead of recording it once
+    #[arg(long)]
+    pub(crate) eager: bool,
     /// Go on with an interrupted run: its folder or a checkpoint in it. Only --epochs may change its settings
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "config", "set", "model", "data", "batch", "optim", "lr", "seed", "val_split", "patience", "out", "name",

@@ -1,17 +1,24 @@
 //! The `cotangent` program: `train`, `eval`, `predict`, `summary`, `gradcheck`, `doctor`.
 
 mod checkpoint;
+mod commands;
 mod config;
 mod console;
+mod data;
 mod diagnostic;
+mod evaluation;
 mod events;
 mod flags;
+mod machine;
+mod model;
 mod numerals;
 mod patience;
 mod picture;
 mod progress;
+mod rate;
 mod run_folder;
 mod signal;
+mod trainer;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -44,11 +51,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, console: &mut Console) -> Result<Exit, Diagnostic> {
-    if let Command::Train(flags) = &cli.command {
-        let (config, origins) = flags.layers(&cli.global)?.merge()?;
-        for line in config.listing(&origins) {
-            console.detail(&line);
-        }
+    match &cli.command {
+        Command::Train(flags) => commands::train::run(flags, &cli.global, console),
+        _ => Ok(Exit::Success),
     }
-    Ok(Exit::Success)
 }

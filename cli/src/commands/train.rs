@@ -1,0 +1,208 @@
+//! `cotangent train`: a new run, or one that goes on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cotangent::device::cpu::isa;
+use cotangent::nn::{Parameters, ParametersExt, Summary};
+use cotangent::optim::Optimizer;
+use cotangent::{Device, Tensor};
+
+use crate::checkpoint::{About, Checkpoint, OPTIM, SCHEDULE};
+use crate::config::{Config, DeviceName};
+use crate::console::Console;
+use crate::data::{Data, count};
+use crate::diagnostic::{Diagnostic, Exit};
+use crate::flags::{Global, Train};
+use crate::machine;
+use crate::model::{self, Model};
+use crate::rate::{self, Rate};
+use crate::run_folder::{self, Kind, RunFolder};
+use crate::signal::Signals;
+use crate::trainer::{Parts, Trainer};
+
+/// Trains, from the beginning or from where a run was left.
+pub(crate) fn run(flags: &Train, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
+    let plan = match &flags.resume {
+        Some(path) => Plan::resumed(path, flags.epochs, global)?,
+        None => Plan::new(flags, global, console)?,
+    };
+    let device = machine::device(plan.config().device)?;
+    let threads = machine::threads(plan.config().threads);
+    let signals = Signals::install()
+        .map_err(|e| Diagnostic::new(Exit::Failure, format!("cannot listen to signals: {e}")))?;
+    machine::with_threads(threads, || {
+        let parts = plan.parts(flags, device, threads, console)?;
+        Trainer::new(console, signals, parts).run()
+    })
+}
+
+/// What is to be done, before anything of it is begun.
+enum Plan {
+    /// A run with these settings.
+    New(Box<Config>),
+    /// The run of this checkpoint.
+    Resumed(Box<Checkpoint>, RunFolder),
+}
+
+impl Plan {
+    fn new(flags: &Train, global: &Global, console: &mut Console) -> Result<Self, Diagnostic> {
+        let (config, origins) = flags.layers(global)?.merge()?;
+        for line in config.listing(&origins) {
+            console.detail(&line);
+        }
+        Ok(Plan::New(Box::new(config)))
+    }
+
+    fn resumed(path: &Path, epochs: Option<i64>, global: &Global) -> Result<Self, Diagnostic> {
+        let found = run_folder::find(path, Kind::Last)?;
+        let Some(run) = found.run else {
+            let title = format!("{} lies in no run folder, and a run goes on in its own", path.display());
+            return Err(Diagnostic::new(Exit::Usage, title)
+                .help("`--resume` takes a run folder, or a checkpoint in its folder `checkpoints`"));
+        };
+        let folder = RunFolder::open(run)?;
+        let mut checkpoint = Checkpoint::read(&found.checkpoint)?;
+        let config = &mut checkpoint.about.config;
+        if let Some(epochs) = epochs {
+            config.train.epochs = u64::try_from(epochs).unwrap_or_default();
+        }
+        if let Some(device) = &global.device {
+            config.device = DeviceName::try_from(device.clone())
+                .map_err(|words| Diagnostic::new(Exit::Usage, format!("`device`: {words}")))?;
+        }
+        if let Some(threads) = global.threads {
+            config.threads = threads as usize;
+        }
+        config.resolve().map_err(|problem| {
+            Diagnostic::new(Exit::Usage, problem.title)
+                .help(problem.help)
+                .note("in the resumed run's settings")
+        })?;
+        Ok(Plan::Resumed(Box::new(checkpoint), folder))
+    }
+
+    fn config(&self) -> &Config {
+        match self {
+            Plan::New(config) => config,
+            Plan::Resumed(checkpoint, _) => &checkpoint.about.config,
+        }
+    }
+
+    /// Reads the examples, makes the network, and opens the run folder.
+    fn parts(
+        self,
+        flags: &Train,
+        device: Device,
+        threads: usize,
+        console: &mut Console,
+    ) -> Result<Parts, Diagnostic> {
+        let config = self.config().clone();
+        let data = Data::load(&config.data, config.seed)?;
+        let batch = config.data.batch.min(count(&data.train));
+        let (model, summary) = match &self {
+            Plan::New(_) => model::build(config.model, data.shape, data.classes.len(), config.seed, batch)?,
+            Plan::Resumed(checkpoint, _) => {
+                same_examples(&checkpoint.about, &data)?;
+                model::restore(checkpoint, batch)?
+            }
+        };
+        let steps = data.batches(&config.data, config.seed).batches().unwrap_or_default() as u64;
+        let mut rate = Rate::new(&config.optim, config.train.epochs, steps)?;
+        let optimizer: Arc<dyn Optimizer> = rate::optimizer(&config.optim).into();
+        model.to_device(&device);
+        let (about, folder) = match self {
+            Plan::New(_) => {
+                let normalisation = data.normalisation.clone();
+                let shape = data.shape.to_vec();
+                let about =
+                    About::new(config.clone(), isa().name(), data.classes.clone(), shape, normalisation);
+                let folder = match &flags.name {
+                    Some(name) => RunFolder::named(&flags.out, name)?,
+                    None => {
+                        let stem = format!("{}-{}", config.model, config.data.name.short());
+                        RunFolder::numbered(&flags.out, &stem)?
+                    }
+                };
+                folder.point_latest()?;
+                (about, folder)
+            }
+            Plan::Resumed(checkpoint, mut folder) => {
+                recall(&checkpoint, &model, &*optimizer, &mut rate)?;
+                folder.keep_metrics_to(checkpoint.about.position.epoch)?;
+                (checkpoint.about, folder)
+            }
+        };
+        introduce(console, &config, &summary, &device, threads, &folder, &about)?;
+        Ok(Parts { about, data, model, optimizer, rate, device, threads, folder, eager: flags.eager })
+    }
+}
+
+/// The folder's first files, and the first lines on the screen.
+fn introduce(
+    console: &mut Console,
+    config: &Config,
+    summary: &Summary,
+    device: &Device,
+    threads: usize,
+    folder: &RunFolder,
+    about: &About,
+) -> Result<(), Diagnostic> {
+    let toml = config.to_toml();
+    let toml = toml.map_err(|e| Diagnostic::new(Exit::Failure, format!("cannot write the settings: {e}")))?;
+    folder.write_config(&toml)?;
+    folder.write_model(&format!("{summary}\n"))?;
+    console.log_to(folder.log()?);
+    let (version, run) = (env!("CARGO_PKG_VERSION"), folder.path().display());
+    let machine = machine::describe(device, threads);
+    console.say(&format!("cotangent {version} · {machine} · seed {} · {run}", config.seed));
+    if about.position.step > 0 {
+        console.say(&format!("going on after step {} of the run", about.position.step));
+        let here = (env!("CARGO_PKG_VERSION"), isa().name());
+        if (about.program.as_str(), about.isa.as_str()) != here {
+            let (program, there) = (&about.program, &about.isa);
+            console.say(&format!(
+                "note: the run began with version {program} on {there}; its last bits may differ from now on"
+            ));
+        }
+    }
+    console.say(&format!("\n{summary}"));
+    console.say("");
+    Ok(())
+}
+
+/// A run goes on with the examples it began with.
+fn same_examples(about: &About, data: &Data) -> Result<(), Diagnostic> {
+    let same = about.input_shape == data.shape
+        && about.classes == data.classes
+        && about.normalisation == data.normalisation;
+    if same {
+        return Ok(());
+    }
+    let title = format!("{} has changed since the run began", about.config.data.name);
+    Err(Diagnostic::new(Exit::Data, title)
+        .note("images, classes or their mean and deviation differ from those in the checkpoint")
+        .help("begin a new run with the new examples"))
+}
+
+/// Puts optimiser, schedule and random generators where the checkpoint left them.
+fn recall(
+    checkpoint: &Checkpoint,
+    model: &Model,
+    optimizer: &dyn Optimizer,
+    rate: &mut Rate,
+) -> Result<(), Diagnostic> {
+    let damaged = |e: cotangent::Error| Diagnostic::from(e).exiting(Exit::Data);
+    let parameters: &dyn Parameters = &**model;
+    let state = model::tensors(checkpoint.after(OPTIM))?;
+    optimizer.load_state(parameters, &state).map_err(damaged)?;
+    rate.load(&model::tensors(checkpoint.after(SCHEDULE))?)?;
+    for (name, rng) in model.generators() {
+        let Some(state) = checkpoint.about.rng.get(&name) else {
+            let title = format!("the checkpoint lacks the state of the random generator `{name}`");
+            return Err(Diagnostic::new(Exit::Data, title));
+        };
+        rng.set_state(&Tensor::from(*state));
+    }
+    Ok(())
+}

@@ -1,0 +1,504 @@
+//! The training loop: steps, epochs, checkpoints, and every way in which a run can end.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use cotangent::device::cpu::isa;
+use cotangent::nn::{Call, Parameters, ParametersExt};
+use cotangent::optim::{Optimizer, clip_grad_norm};
+use cotangent::{Device, Gradients, Param, Step, Tensor, attempt, finite};
+
+use crate::checkpoint::{About, Checkpoint, OPTIM, Position, SCHEDULE};
+use crate::console::Console;
+use crate::data::{Data, count};
+use crate::diagnostic::{Diagnostic, Exit};
+use crate::evaluation::{CHUNK, Evaluation, Evaluator};
+use crate::events::{Event, Figures, RunEnd, RunStart, Saved, Status};
+use crate::machine;
+use crate::model::{self, Model};
+use crate::numerals::{self, duration, percent};
+use crate::patience::{Patience, Verdict};
+use crate::progress::Progress;
+use crate::rate::Rate;
+use crate::run_folder::{Kind, Record, RunFolder};
+use crate::signal::Signals;
+
+/// What a trainer is made of.
+pub(crate) struct Parts {
+    /// Where the run stands, and with which settings.
+    pub(crate) about: About,
+    /// The examples.
+    pub(crate) data: Data,
+    /// The network.
+    pub(crate) model: Model,
+    /// The update rule.
+    pub(crate) optimizer: Arc<dyn Optimizer>,
+    /// Its rate.
+    pub(crate) rate: Rate,
+    /// Where it computes.
+    pub(crate) device: Device,
+    /// Worker threads.
+    pub(crate) threads: usize,
+    /// Where it writes.
+    pub(crate) folder: RunFolder,
+    /// Whether every step is computed operation by operation.
+    pub(crate) eager: bool,
+}
+
+/// One training step: images and labels → loss, and how many were classified rightly.
+type Body = dyn Fn([Tensor; 2]) -> (Tensor, Tensor) + Send + Sync;
+
+/// How a step is computed.
+enum Steps {
+    /// Recorded once, replayed for every batch.
+    Recorded(Box<Step<2, (Tensor, Tensor)>>),
+    /// Operation by operation.
+    Eager(Arc<Body>),
+}
+
+impl Steps {
+    fn new(parts: &Parts) -> Self {
+        let (model, optimizer) = (parts.model.clone(), parts.optimizer.clone());
+        let clip = parts.about.config.optim.clip_norm;
+        let body: Arc<Body> = Arc::new(move |[x, y]: [Tensor; 2]| {
+            let (loss, correct, gradients) = differentiate(&model, &x, &y);
+            let gradients = if clip > 0.0 { clip_grad_norm(&*model, &gradients, clip).0 } else { gradients };
+            let parameters: &dyn Parameters = &*model;
+            optimizer.step(parameters, &gradients);
+            (loss, correct)
+        });
+        match parts.eager {
+            true => Steps::Eager(body),
+            false => Steps::Recorded(Box::new(Step::record(move |batch| body(batch)))),
+        }
+    }
+
+    fn run(&mut self, x: &Tensor, y: &Tensor) -> Result<(Tensor, Tensor), Diagnostic> {
+        let done = match self {
+            Steps::Recorded(step) => attempt(|| step.run([x, y])).flatten(),
+            Steps::Eager(body) => attempt(|| body([x.clone(), y.clone()])),
+        };
+        Ok(done?)
+    }
+}
+
+/// Loss, number of right answers and gradients of a batch.
+fn differentiate(model: &Model, x: &Tensor, y: &Tensor) -> (Tensor, Tensor, Gradients) {
+    let logits = model.call(x);
+    let loss = logits.cross_entropy(y);
+    let correct = logits.detach().argmax(1).eq(y).sum();
+    let gradients = loss.backward();
+    (loss.detach(), correct, gradients)
+}
+
+/// How a run ended without an error.
+#[derive(Clone, Copy)]
+enum Ending {
+    Finished,
+    StoppedEarly,
+    Interrupted(Exit),
+}
+
+/// A run under way.
+pub(crate) struct Trainer<'c> {
+    console: &'c mut Console,
+    signals: Signals,
+    parts: Parts,
+    steps: Steps,
+    evaluator: Evaluator,
+    progress: Progress,
+    patience: Patience,
+    /// Steps in an epoch.
+    steps_per_epoch: u64,
+    /// All parameters, and their values before the step that is being computed.
+    parameters: Vec<Param>,
+    before: Vec<Tensor>,
+    began: Instant,
+    started: String,
+    /// The last evaluation on the test examples in this process.
+    tested: Option<Evaluation>,
+}
+
+fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+impl<'c> Trainer<'c> {
+    /// A run that is about to begin or to go on.
+    pub(crate) fn new(console: &'c mut Console, signals: Signals, parts: Parts) -> Self {
+        let about = &parts.about;
+        let batches = parts.data.batches(&about.config.data, about.config.seed).batches();
+        let steps_per_epoch = batches.unwrap_or_default() as u64;
+        Trainer {
+            steps: Steps::new(&parts),
+            evaluator: Evaluator::new(&parts.model, &parts.device),
+            progress: Progress::new(console, about.config.train.epochs, steps_per_epoch),
+            patience: Patience {
+                limit: about.config.train.patience,
+                best: about.best,
+                waited: about.epochs_since_best,
+            },
+            steps_per_epoch,
+            parameters: parts.model.parameters().into_iter().map(|(_, p)| p).collect(),
+            before: Vec::new(),
+            began: Instant::now(),
+            started: now(),
+            tested: None,
+            console,
+            signals,
+            parts,
+        }
+    }
+
+    /// Trains to the end, whichever it is; the run folder and the events tell of it too.
+    pub(crate) fn run(mut self) -> Result<Exit, Diagnostic> {
+        self.write_record(Status::Running, None, None)?;
+        self.announce();
+        let ended = self.epochs();
+        self.progress.clear(self.console);
+        let ended = ended.and_then(|ending| Ok((ending, self.fingerprint()?)));
+        let (status, exit, fingerprint, reason) = match &ended {
+            Ok((Ending::Finished, print)) => (Status::Finished, Exit::Success, Some(print), None),
+            Ok((Ending::StoppedEarly, print)) => (Status::StoppedEarly, Exit::Success, Some(print), None),
+            Ok((Ending::Interrupted(exit), print)) => (Status::Interrupted, *exit, Some(print), None),
+            Err(e) if e.exit() == Exit::Diverged => (Status::Diverged, e.exit(), None, Some(e.title())),
+            Err(e) => (Status::Failed, e.exit(), None, Some(e.title())),
+        };
+        let recorded = self.write_record(status, reason, fingerprint.map(String::as_str));
+        let [test_loss, test_acc] = self.parts.about.test.unwrap_or_default();
+        self.console.event(&Event::RunEnd(RunEnd {
+            status,
+            exit_code: exit.code(),
+            epochs: self.parts.about.position.epoch,
+            step: self.parts.about.position.step,
+            seconds: self.began.elapsed().as_secs_f64(),
+            test_acc,
+            test_loss,
+            fingerprint: fingerprint.map(String::as_str),
+            error: reason,
+        }));
+        let (ending, _) = ended?;
+        recorded?;
+        self.conclude(ending);
+        Ok(exit)
+    }
+
+    fn epochs(&mut self) -> Result<Ending, Diagnostic> {
+        while self.parts.about.position.epoch < self.parts.about.config.train.epochs {
+            if let Some(exit) = self.signals.received() {
+                return self.interrupt(exit);
+            }
+            if !self.fit()? {
+                return self.interrupt(self.signals.received().unwrap_or(Exit::Interrupted));
+            }
+            let Some(verdict) = self.judge()? else {
+                return self.interrupt(self.signals.received().unwrap_or(Exit::Interrupted));
+            };
+            if verdict == Verdict::GiveUp {
+                return Ok(Ending::StoppedEarly);
+            }
+        }
+        Ok(Ending::Finished)
+    }
+
+    /// The steps of an epoch that are left; whether all of them are done.
+    fn fit(&mut self) -> Result<bool, Diagnostic> {
+        let Position { epoch, step_in_epoch, seconds, .. } = self.parts.about.position;
+        let began = Instant::now();
+        self.progress.begin(self.console, epoch + 1, step_in_epoch, began);
+        let config = &self.parts.about.config;
+        let loader = self.parts.data.batches(&config.data, config.seed);
+        for batch in loader.epoch_from(epoch, step_in_epoch as usize)? {
+            let [x, y] = batch?.into_array();
+            self.step(&x.to(&self.parts.device), &y.to(&self.parts.device))?;
+            self.parts.about.position.seconds = seconds + began.elapsed().as_secs_f64();
+            if self.signals.received().is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn step(&mut self, x: &Tensor, y: &Tensor) -> Result<(), Diagnostic> {
+        let at = self.parts.about.position.step;
+        self.parts.optimizer.rate().put(self.parts.rate.at(at));
+        // Handles, not copies: should the loss not be finite, the weights that made it so are still there.
+        self.before.clear();
+        self.before.extend(self.parameters.iter().map(Param::value));
+        let (loss, correct) = self.steps.run(x, y)?;
+        let (loss, correct) = (loss.item(), correct.item());
+        if !loss.is_finite() {
+            return Err(self.diverged(loss, x, y));
+        }
+        let examples = x.size(0) as u64;
+        let position = &mut self.parts.about.position;
+        position.step += 1;
+        position.step_in_epoch += 1;
+        position.examples += examples;
+        position.loss_sum += loss * examples as f64;
+        position.correct += correct as u64;
+        self.progress.step(self.console, examples, loss, Instant::now());
+        Ok(())
+    }
+
+    /// The batch once more, operation by operation, to find where its numbers left the finite ones.
+    fn diverged(&mut self, loss: f64, x: &Tensor, y: &Tensor) -> Diagnostic {
+        for (parameter, value) in self.parameters.iter().zip(&self.before) {
+            parameter.set(value);
+        }
+        let Position { epoch, step_in_epoch, .. } = self.parts.about.position;
+        let (step, epoch) = (step_in_epoch + 1, epoch + 1);
+        let found = Diagnostic::new(
+            Exit::Diverged,
+            format!("the loss is {loss} at step {step} of epoch {epoch}: the run has diverged"),
+        );
+        let found = match finite(|| drop(differentiate(&self.parts.model, x, y))) {
+            Err(cotangent::Error::NonFinite { message }) => found.note(message),
+            _ => found,
+        };
+        let lr = self.parts.about.config.optim.lr.unwrap_or_default();
+        let found = found.help(format!("a lower rate, such as `--lr {}`", lr / 10.0));
+        let last = self.parts.folder.checkpoint(Kind::Last);
+        if last.is_file() { found.note(format!("{} is finite", last.display())) } else { found }
+    }
+
+    /// The figures of an epoch whose steps are done, and what follows from them; `None` when a signal came meanwhile.
+    fn judge(&mut self) -> Result<Option<Verdict>, Diagnostic> {
+        let (data, position) = (&self.parts.data, self.parts.about.position);
+        let (epoch, classes, signals) = (position.epoch + 1, data.classes.len(), self.signals.clone());
+        let stop = || signals.received().is_some();
+        let held_out = count(&data.val) > 0;
+        let working = format!("evaluating on {} test images", numerals::count(count(&data.test) as u64));
+        self.progress.working(self.console, &working, Instant::now());
+        let Some(test) = self.evaluator.run(&data.test, classes, CHUNK, stop)? else { return Ok(None) };
+        let val = if held_out {
+            let Some(val) = self.evaluator.run(&data.val, classes, CHUNK, stop)? else { return Ok(None) };
+            Some(val)
+        } else {
+            None
+        };
+        let figures = Figures {
+            epoch,
+            step: position.step,
+            lr: self.parts.rate.at(position.step.saturating_sub(1)),
+            train_seconds: position.seconds,
+            train_loss: position.loss_sum / position.examples as f64,
+            train_acc: position.correct as f64 / position.examples as f64,
+            val_loss: val.as_ref().map(|v| v.loss),
+            val_acc: val.as_ref().map(Evaluation::accuracy),
+            test_loss: test.loss,
+            test_acc: test.accuracy(),
+        };
+        // Of a figure that follows the validation loss; the test figures decide nothing.
+        let verdict = figures.val_loss.map(|loss| {
+            self.parts.rate.look(loss);
+            self.patience.look(epoch, loss)
+        });
+        let about = &mut self.parts.about;
+        about.position = Position { epoch, step: position.step, ..Position::default() };
+        (about.best, about.epochs_since_best) = (self.patience.best, self.patience.waited);
+        about.test = Some([test.loss, test.accuracy()].map(|x| x.is_finite().then_some(x)));
+        self.tested = Some(test);
+        self.progress.finish(self.console, Instant::now());
+        self.console.say(&row(&figures));
+        self.parts.folder.append_metrics(&figures)?;
+        self.console.event(&Event::Epoch(figures));
+        self.save(verdict.is_none_or(|v| v == Verdict::Better))?;
+        Ok(Some(verdict.unwrap_or(Verdict::Wait)))
+    }
+
+    /// Writes `last`, and the same as `best`.
+    fn save(&mut self, is_best: bool) -> Result<(), Diagnostic> {
+        let checkpoint = self.checkpoint()?;
+        let kinds = if is_best { &[Kind::Last, Kind::Best][..] } else { &[Kind::Last] };
+        for kind in kinds {
+            let path = self.parts.folder.checkpoint(*kind);
+            checkpoint.write(&path)?;
+            let Position { epoch, step, .. } = self.parts.about.position;
+            self.console.event(&Event::Checkpoint(Saved { kind: kind.name(), path: &path, epoch, step }));
+        }
+        Ok(())
+    }
+
+    /// Everything that the run needs to go on bit for bit.
+    fn checkpoint(&mut self) -> Result<Checkpoint, Diagnostic> {
+        let Parts { model, optimizer, rate, about, .. } = &mut self.parts;
+        for (name, t) in model.state_dict() {
+            if !t.try_to_vec::<f64>()?.iter().all(|x| x.is_finite()) {
+                let title = format!("`{name}` is not finite after step {}", about.position.step);
+                return Err(Diagnostic::new(Exit::Diverged, title)
+                    .help("a lower rate, or a limit on the gradient: `--set optim.clip_norm=1`"));
+            }
+        }
+        let mut tensors = model::weights(model)?;
+        for (name, t) in optimizer.state() {
+            tensors.insert(format!("{OPTIM}{name}"), model::stored(&t)?);
+        }
+        for (name, t) in rate.state() {
+            tensors.insert(format!("{SCHEDULE}{name}"), model::stored(&t)?);
+        }
+        about.rng.clear();
+        for (name, rng) in model.generators() {
+            if let [seed, stream, offset] = rng.state().try_to_vec::<i64>()?[..] {
+                about.rng.insert(name, [seed, stream, offset]);
+            }
+        }
+        Ok(Checkpoint { tensors, about: about.clone() })
+    }
+
+    fn fingerprint(&self) -> Result<String, Diagnostic> {
+        let tensors = model::weights(&self.parts.model)?;
+        Ok(Checkpoint { tensors, about: self.parts.about.clone() }.fingerprint())
+    }
+
+    /// The step is finished; saves and says how to go on.
+    fn interrupt(&mut self, exit: Exit) -> Result<Ending, Diagnostic> {
+        self.progress.clear(self.console);
+        // Without validation `best` is `last`, always.
+        self.save(count(&self.parts.data.val) == 0)?;
+        Ok(Ending::Interrupted(exit))
+    }
+
+    fn write_record(
+        &self,
+        status: Status,
+        reason: Option<&str>,
+        fingerprint: Option<&str>,
+    ) -> Result<(), Diagnostic> {
+        let about = &self.parts.about;
+        let [test_loss, test_acc] = about.test.unwrap_or_default();
+        self.parts.folder.write_record(&Record {
+            status,
+            reason: reason.map(String::from),
+            version: env!("CARGO_PKG_VERSION").into(),
+            started: self.started.clone(),
+            ended: (status != Status::Running).then(now),
+            pid: std::process::id(),
+            host: machine::host(),
+            device: self.parts.device.to_string(),
+            isa: isa().name().into(),
+            threads: self.parts.threads,
+            seed: about.config.seed,
+            epochs: about.position.epoch,
+            step: about.position.step,
+            test_acc,
+            test_loss,
+            fingerprint: fingerprint.map(String::from),
+        })
+    }
+
+    /// Tells machines what begins, and people how to read what follows.
+    fn announce(&mut self) {
+        let Parts { about, data, device, threads, folder, model, .. } = &self.parts;
+        let config = serde_json::to_value(&about.config).unwrap_or_default();
+        self.console.event(&Event::RunStart(RunStart {
+            version: env!("CARGO_PKG_VERSION"),
+            run: folder.path(),
+            model: about.config.model.name(),
+            parameters: model.parameter_count(),
+            data: &about.config.data.name.to_string(),
+            train_examples: count(&data.train),
+            val_examples: count(&data.val),
+            test_examples: count(&data.test),
+            device: &device.to_string(),
+            threads: *threads,
+            isa: isa().name(),
+            seed: about.config.seed,
+            epochs: about.config.train.epochs,
+            steps_per_epoch: self.steps_per_epoch,
+            resumed_at_step: about.position.step,
+            config: &config,
+        }));
+        self.console.say(&heading(count(&data.val) > 0));
+    }
+
+    /// The last lines.
+    fn conclude(&mut self, ending: Ending) {
+        let run = self.parts.folder.path().display().to_string();
+        let position = self.parts.about.position;
+        if let Ending::Interrupted(_) = ending {
+            let last = self.parts.folder.checkpoint(Kind::Last);
+            let step = numerals::count(position.step);
+            self.console.conclude(&format!("interrupted: finished step {step} and saved {}", last.display()));
+            self.console.say(&format!("  continue with: cotangent train --resume {run}"));
+            return;
+        }
+        self.console.say("");
+        if let Ending::StoppedEarly = ending {
+            let (waited, best) = (self.patience.waited, self.patience.best);
+            let best = best.map_or(String::new(), |b| format!("; the best was epoch {}", b.epoch));
+            self.console
+                .say(&format!("  stopped after {waited} epochs without a better validation loss{best}"));
+        }
+        let Some(test) = &self.tested else {
+            self.console.conclude(&format!("  {run} has all its {} epochs already", position.epoch));
+            self.console.say("  `--epochs N` with a larger N goes on");
+            return;
+        };
+        let (images, wrong) = (test.examples(), test.examples() - test.correct());
+        let (images, wrong) = (numerals::count(images), numerals::count(wrong));
+        let (accuracy, epochs) = (percent(test.accuracy()), position.epoch);
+        let plural = if epochs == 1 { "" } else { "s" };
+        let time = duration(self.began.elapsed());
+        let hardest = test.hardest_line(&self.parts.data.classes);
+        self.console.conclude(&format!(
+            "  {accuracy} on {images} test images ({wrong} wrong) after {epochs} epoch{plural} in {time}"
+        ));
+        if let Some(hardest) = hardest {
+            self.console.say(&format!("  {hardest}"));
+        }
+        self.console.say(&format!("  {run}"));
+        self.console.say(&format!("  next: cotangent predict {run} digit.png · cotangent eval {run}"));
+        if let Ok(print) = self.fingerprint() {
+            self.console.detail(&format!("  fingerprint of the weights: {print}"));
+        }
+    }
+}
+
+/// The table's first line; with columns for validation where there is any.
+fn heading(validation: bool) -> String {
+    let val = if validation { format!("{:>11}{:>11}", "val loss", "val acc") } else { String::new() };
+    format!(
+        "{:>7}{:>13}{:>12}{val}{:>12}{:>11}{:>9}",
+        "epoch", "train loss", "train acc", "test loss", "test acc", "time"
+    )
+}
+
+/// A line of the table.
+fn row(f: &Figures) -> String {
+    let val = match (f.val_loss, f.val_acc) {
+        (Some(loss), Some(acc)) => format!("{loss:>11.4}{:>11}", percent(acc)),
+        _ => String::new(),
+    };
+    let time = duration(std::time::Duration::try_from_secs_f64(f.train_seconds).unwrap_or_default());
+    format!(
+        "{:>7}{:>13.4}{:>12}{val}{:>12.4}{:>11}{time:>9}",
+        f.epoch,
+        f.train_loss,
+        percent(f.train_acc),
+        f.test_loss,
+        percent(f.test_acc)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_stands_in_columns() {
+        let figures = Figures {
+            epoch: 3,
+            train_loss: 0.3127,
+            train_acc: 0.9061,
+            test_loss: f64::NAN,
+            test_acc: 1.0,
+            train_seconds: 6.08,
+            ..Figures::default()
+        };
+        assert_eq!(heading(false), "  epoch   train loss   train acc   test loss   test acc     time");
+        assert_eq!(row(&figures), "      3       0.3127      90.61%         NaN    100.00%     6.1s");
+        let validated = Figures { val_loss: Some(0.25), val_acc: Some(0.5), ..figures };
+        assert_eq!(row(&validated).chars().count(), heading(true).chars().count());
+    }
+}
