@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub use isa::isa;
+pub use memory::empty_cache;
 
 /// An operand, as a kernel sees it.
 pub struct View<'a> {

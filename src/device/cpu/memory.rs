@@ -3,9 +3,10 @@
 
 use std::{
     alloc::{Layout as Block, alloc_zeroed, dealloc, handle_alloc_error},
-    collections::HashMap,
+    collections::BTreeMap,
+    mem::ManuallyDrop,
     ptr::NonNull,
-    sync::{LazyLock, Mutex},
+    sync::{LazyLock, Mutex, MutexGuard},
 };
 
 use crate::tensor::Element;
@@ -16,6 +17,8 @@ const IN_PLACE: usize = 32;
 const POOLED: usize = 16 << 10;
 /// Freed blocks kept in all. Fresh pages cost a fault each, which is more than most kernels spend on them.
 const KEPT: usize = 48 << 20;
+/// How much larger than the most that was ever in use the kept blocks may make the process.
+const SLACK: usize = 16 << 20;
 const ALIGN: usize = 64;
 
 /// Initialised bytes.
@@ -39,8 +42,60 @@ unsafe impl Sync for Bytes {}
 
 #[derive(Default)]
 struct Pool {
-    free: HashMap<usize, Vec<Bytes>>,
+    free: BTreeMap<usize, Vec<Bytes>>,
     kept: usize,
+    /// Bytes handed out now, and at most.
+    used: usize,
+    most: usize,
+}
+
+impl Pool {
+    /// Account for a block, from what was kept if one fits; else make room, so that what is kept never costs
+    /// more than [`SLACK`]. The blocks to be freed come back: that takes no lock.
+    fn take(&mut self, size: usize) -> (Option<Bytes>, Vec<Bytes>) {
+        self.used += size;
+        self.most = self.most.max(self.used);
+        if let Some(blocks) = self.free.get_mut(&size)
+            && let Some(block) = blocks.pop()
+        {
+            self.kept -= size;
+            return (Some(block), Vec::new());
+        }
+        (None, self.make_room())
+    }
+
+    fn make_room(&mut self) -> Vec<Bytes> {
+        let mut out = Vec::new();
+        while self.used + self.kept > self.most + SLACK {
+            let Some(block) = self.largest() else { break };
+            self.kept -= block.bytes;
+            out.push(block);
+        }
+        out
+    }
+
+    fn largest(&mut self) -> Option<Bytes> {
+        loop {
+            let mut entry = self.free.last_entry()?;
+            match entry.get_mut().pop() {
+                Some(block) => return Some(block),
+                None => drop(entry.remove()),
+            }
+        }
+    }
+}
+
+/// Give kept blocks back to the system (as PyTorch's `empty_cache`). Nothing in use is touched.
+pub fn empty_cache() {
+    let mut pool = pool();
+    let free = std::mem::take(&mut pool.free);
+    (pool.kept, pool.most) = (0, pool.used);
+    drop(pool);
+    free.into_values().flatten().for_each(|block| block.release());
+}
+
+fn pool() -> MutexGuard<'static, Pool> {
+    POOL.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(Mutex::default);
@@ -62,16 +117,33 @@ impl Memory {
 
     /// At least `bytes` zero bytes, which no pool had before.
     pub(crate) fn zeroed(bytes: usize) -> Self {
-        if bytes <= IN_PLACE { Memory::Few([0; IN_PLACE / 8]) } else { Memory::Many(Bytes::fresh(rounded(bytes))) }
+        if bytes <= IN_PLACE {
+            Memory::Few([0; IN_PLACE / 8])
+        } else {
+            Memory::Many(Self::accounted(rounded(bytes)))
+        }
+    }
+
+    /// A fresh block, with room made for it.
+    fn accounted(size: usize) -> Bytes {
+        if size >= POOLED {
+            let mut pool = pool();
+            pool.used += size;
+            pool.most = pool.most.max(pool.used);
+            let out = pool.make_room();
+            drop(pool);
+            out.into_iter().for_each(Bytes::release);
+        }
+        Bytes::fresh(size)
     }
 
     /// At least `bytes` bytes of unspecified content, aligned to 64.
     pub(crate) fn block(bytes: usize) -> Self {
         let size = rounded(bytes);
         if size >= POOLED {
-            let mut pool = POOL.lock().unwrap_or_else(|e| e.into_inner());
-            if let Some(kept) = pool.free.get_mut(&size).and_then(Vec::pop) {
-                pool.kept -= size;
+            let (kept, out) = pool().take(size);
+            out.into_iter().for_each(Bytes::release);
+            if let Some(kept) = kept {
                 return Memory::Many(kept);
             }
         }
@@ -107,20 +179,28 @@ impl Bytes {
         let Some(start) = NonNull::new(start) else { handle_alloc_error(layout(bytes)) };
         Bytes { start, bytes }
     }
+
+    /// Back to the system.
+    fn release(self) {
+        let block = ManuallyDrop::new(self);
+        // SAFETY: allocated with this very size and alignment, and nobody else owns it.
+        unsafe { dealloc(block.start.as_ptr(), layout(block.bytes)) }
+    }
 }
 
 impl Drop for Bytes {
     fn drop(&mut self) {
         let size = self.bytes;
+        let block = Bytes { start: self.start, bytes: size };
         if size >= POOLED {
-            let mut pool = POOL.lock().unwrap_or_else(|e| e.into_inner());
+            let mut pool = pool();
+            pool.used -= size;
             if pool.kept + size <= KEPT {
                 pool.kept += size;
-                pool.free.entry(size).or_default().push(Bytes { start: self.start, bytes: size });
+                pool.free.entry(size).or_default().push(block);
                 return;
             }
         }
-        // SAFETY: allocated with this very size and alignment, and nobody else owns it.
-        unsafe { dealloc(self.start.as_ptr(), layout(size)) }
+        block.release()
     }
 }

@@ -1,0 +1,328 @@
+//! Memory and overhead, by an allocator that counts: what a step keeps, what it frees, what it never stores.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use cotangent::{
+    Cost, DType, Param, Rng, Spec, Step, Tensor, checkpoint, enable_grad, grad,
+    models::LeNet5,
+    nn::{Call, ParametersExt},
+    no_grad, shapes,
+};
+
+struct Counting;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+#[allow(unsafe_code)]
+// SAFETY: everything is passed on to the system's allocator; only numbers are kept beside it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        PEAK.fetch_max(LIVE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        PEAK.fetch_max(LIVE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// One test at a time, or the counts would mix.
+fn alone() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// What is in use: blocks that were freed and kept for the next use are given back first.
+fn live() -> usize {
+    cotangent::device::cpu::empty_cache();
+    LIVE.load(Relaxed)
+}
+
+/// The most that was alive while `f` ran, above what was before.
+fn peak_of<T>(f: impl FnOnce() -> T) -> (T, usize) {
+    let before = live();
+    PEAK.store(before, Relaxed);
+    let y = f();
+    (y, PEAK.load(Relaxed).saturating_sub(before))
+}
+
+/// What `f` leaves behind besides its result's owner.
+fn kept_by<T>(f: impl FnOnce() -> T) -> (T, usize) {
+    let before = live();
+    let y = f();
+    (y, live().saturating_sub(before))
+}
+
+fn one_thread<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(f)
+}
+
+fn batch(n: usize) -> (Tensor, Tensor) {
+    let rng = Rng::new(1);
+    (Tensor::randn([n, 1, 28, 28], &rng), Tensor::randint(0, 10, [n], &rng))
+}
+
+#[test]
+fn a_loop_of_a_million_tracked_steps_keeps_a_flat_footprint() {
+    let _alone = alone();
+    let w = Param::new(Tensor::from(0.5));
+    let x = Tensor::from(2.0);
+    let mut step = |i: usize| {
+        let loss = (w.get() * &x - 1.0).square();
+        // Losses are dropped, some with their tape unused, some consumed.
+        if i % 2 == 0 {
+            let g = loss.backward();
+            assert!(w.gradient(&g).is_some());
+        }
+    };
+    (0..1000).for_each(&mut step);
+    let before = live();
+    let (_, peak) = peak_of(|| (0..1_000_000).for_each(&mut step));
+    assert!(live() <= before + 1024, "grew by {} bytes", live() - before);
+    assert!(peak < 16 << 10, "a step of numbers took {peak} bytes");
+}
+
+#[test]
+fn a_replayed_step_keeps_a_flat_footprint() {
+    let _alone = alone();
+    let w = Param::new(Tensor::from(0.5));
+    let cell = w.clone();
+    let mut step = Step::record(move |[x]: [Tensor; 1]| {
+        let loss = (cell.get() * x - 1.0).square();
+        let g = loss.backward();
+        cell.set(&(cell.value() - cell.gradient(&g).unwrap() * 0.01));
+        loss
+    });
+    let x = Tensor::from(2.0);
+    (0..10).for_each(|_| drop(step.run([&x]).unwrap()));
+    let before = live();
+    (0..20_000).for_each(|_| drop(step.run([&x]).unwrap()));
+    assert!(live() <= before + 1024, "grew by {} bytes", live() - before);
+}
+
+#[test]
+fn c21_no_grad_stores_nothing() {
+    let _alone = alone();
+    one_thread(|| {
+        let net = LeNet5::new(&Rng::new(0));
+        let (x, _) = batch(512);
+        drop(no_grad(|| net.call(&x)));
+        let (y, stored) = kept_by(|| net.call(&x));
+        drop(y);
+        let (z, nothing) = kept_by(|| no_grad(|| net.call(&x)));
+        let logits = 512 * 10 * 4;
+        println!("kept by a tracked forward: {stored} bytes, under no_grad: {nothing}");
+        assert!(stored > 512 * (6 * 28 * 28) * 4, "the tape keeps at least what max-pool reads");
+        assert!(nothing <= logits + 8192, "no_grad kept {nothing} bytes, the logits are {logits}");
+        drop(z);
+        // Peaks, of what the two ways need from nothing.
+        let ((), tracked) = peak_of(|| drop(net.call(&x)));
+        let ((), untracked) = peak_of(|| no_grad(|| drop(net.call(&x))));
+        println!("peak of a forward: {tracked} bytes tracked, {untracked} under no_grad");
+        let back_on = no_grad(|| kept_by(|| enable_grad(|| net.call(&x))).1);
+        assert!(back_on > stored / 2, "enable_grad stores again");
+    });
+}
+
+#[test]
+fn c17_a_frozen_operand_keeps_nothing() {
+    let _alone = alone();
+    let (n, bytes) = (512, 512 * 512 * 4);
+    let rng = Rng::new(2);
+    let made = || Tensor::randn([n, n], &rng);
+    // y = h·w with h computed inside and dropped: with w frozen nothing needs h.
+    let forward = |w: &Tensor, x: &Tensor| {
+        let h = x * 2.0;
+        h.matmul(w)
+    };
+    drop(forward(&made(), &made())); // the product's own workspace, made once
+    let (w, x) = (made(), made().tracked());
+    let (_y, frozen) = kept_by(|| forward(&w, &x));
+    let (w, x) = (made().tracked(), made().tracked());
+    let (_z, both) = kept_by(|| forward(&w, &x));
+    println!("kept with w frozen: {frozen} bytes; with both: {both}");
+    assert!(frozen < bytes + bytes / 16, "the result alone: {frozen} of {bytes}");
+    assert!(both >= 2 * bytes, "h is needed for w's gradient");
+    // And the other way: with x plain, w's gradient needs h, nothing needs a copy of w.
+    let (w, x) = (made().tracked(), made());
+    let (_u, plain) = kept_by(|| forward(&w, &x));
+    assert!(plain < 2 * bytes + bytes / 16, "{plain}");
+}
+
+#[test]
+fn c11_additions_keep_nothing_and_products_keep_their_operands() {
+    let _alone = alone();
+    let bytes = 1 << 20;
+    let x = Tensor::zeros([bytes / 4]).contiguous().tracked();
+    let keeps = |f: &dyn Fn(&Tensor) -> Tensor| kept_by(|| f(&x)).1;
+    let one = |got: usize, what: &str, times: usize| {
+        assert!(got.abs_diff(times * bytes) < bytes / 8, "{what} keeps {got} bytes, not {times} of {bytes}");
+    };
+    one(keeps(&|x| &(x + 1.0) + x), "addition", 1);
+    one(keeps(&|x| (x + 1.0) - (x + 2.0)), "subtraction", 1);
+    one(keeps(&|x| -(x + 1.0)), "negation", 1);
+    one(keeps(&|x| (x + 1.0) * (x + 2.0)), "product", 3);
+    one(keeps(&|x| (x + 1.0).exp()), "exp keeps its value alone", 1);
+    one(keeps(&|x| (x + 1.0).sqrt()), "sqrt keeps its value alone", 1);
+    one(keeps(&|x| (x + 1.0).tanh()), "tanh keeps its value alone", 1);
+    one(keeps(&|x| (x + 1.0).sigmoid()), "sigmoid keeps its value alone", 1);
+    one(keeps(&|x| (x + 1.0).relu()), "relu keeps its value alone", 1);
+    one(keeps(&|x| (x + 1.0).ln()), "ln keeps its operand", 2);
+    one(keeps(&|x| (x + 1.0).reshape([2, bytes / 8])), "reshape", 1);
+    one(keeps(&|x| (x + 1.0).sum()), "sum", 0);
+    one(keeps(&|x| (x + 1.0).mean()), "mean", 0);
+}
+
+#[test]
+fn an_eager_step_s_peak_is_its_saved_bytes_and_gradients_and_a_tenth() {
+    let _alone = alone();
+    one_thread(|| {
+        let net = LeNet5::new(&Rng::new(0));
+        // Large enough that the 16 MiB of freed blocks that may be kept for the next step are within the tenth.
+        let (x, y) = batch(4096);
+        let step = || {
+            let loss = net.call(&x).cross_entropy(&y);
+            loss.backward()
+        };
+        drop(step());
+        let (loss, saved) = kept_by(|| net.call(&x).cross_entropy(&y));
+        let gradients: usize = net.gradients(&loss.backward()).iter().map(|g| g.numel() * 4).sum();
+        drop(loss);
+        let mut peaks = Vec::new();
+        live();
+        for _ in 0..3 {
+            let before = LIVE.load(Relaxed);
+            PEAK.store(before, Relaxed);
+            drop(step());
+            peaks.push(PEAK.load(Relaxed) - before.min(PEAK.load(Relaxed)));
+            // The blocks kept belong to the step; the next one is measured from nothing again.
+            live();
+        }
+        println!("saved {saved}, gradients {gradients}, peaks {peaks:?}");
+        // Cotangents are gradients too. The widest operation is the ReLU after conv1: the one it gets, its slope,
+        // and the one it gives.
+        let cotangents = 3 * 4096 * (6 * 28 * 28) * 4;
+        let allowed = (saved + gradients + cotangents) * 11 / 10;
+        assert!(peaks.iter().all(|p| *p <= allowed), "peaks {peaks:?} exceed {allowed}");
+    });
+}
+
+#[test]
+fn freed_blocks_that_are_kept_never_cost_much() {
+    let _alone = alone();
+    live();
+    let before = LIVE.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    // Ever other sizes, one at a time: without a rule 48 MiB of them would pile up.
+    for i in 0..200 {
+        drop(Tensor::zeros([100_000 + 10_000 * i]).contiguous());
+    }
+    let most = (100_000 + 10_000 * 200) * 4;
+    let peak = PEAK.load(Relaxed) - before;
+    assert!(peak <= most + (17 << 20), "{peak}");
+    live();
+    assert!(LIVE.load(Relaxed) <= before + 4096);
+}
+
+#[test]
+fn backward_frees_on_the_way() {
+    let _alone = alone();
+    one_thread(|| {
+        let (n, layers) = (1 << 20, 16);
+        let bytes = n * 4;
+        let x = Tensor::zeros([n]).contiguous().tracked();
+        let forward = || (0..layers).fold(x.clone(), |x, _| x.sin()).sum();
+        let (loss, saved) = kept_by(forward);
+        assert!(saved > layers * bytes * 9 / 10);
+        let (_, more) = peak_of(|| loss.backward());
+        println!("{layers} layers of {bytes} bytes: saved {saved}, backward added at most {more}");
+        assert!(more < 5 * bytes, "backward holds {more} bytes more than the forward left");
+        let loss = forward();
+        let (_, keeping) = kept_by(|| drop(loss.backward_keep()));
+        let _ = loss.backward();
+        let left = kept_by(|| drop(loss.clone())).1;
+        assert!(left == 0 && keeping < 5 * bytes);
+    });
+}
+
+#[test]
+fn e22_a_checkpoint_keeps_its_input_alone() {
+    let _alone = alone();
+    one_thread(|| {
+        let n = 1 << 20;
+        let x = Tensor::zeros([n]).contiguous().tracked();
+        let f = |[x]: [Tensor; 1]| (0..8).fold(x, |x, _| x.sin());
+        let (_direct, all) = kept_by(|| f([x.clone()]));
+        let (_saved, few) = kept_by(|| checkpoint(f, [&x]));
+        println!("eight layers: {all} bytes stored, {few} with a checkpoint");
+        assert!(all > 8 * n * 4 * 9 / 10 && few < 2 * n * 4);
+    });
+}
+
+#[test]
+fn c9_forward_mode_keeps_nothing_behind() {
+    let _alone = alone();
+    one_thread(|| {
+        let n = 1 << 20;
+        let x = Tensor::zeros([n]).contiguous();
+        let run = || cotangent::jvp(|[x]| (0..16).fold(x, |x, _| x.sin()), [&x], [&x.ones_like()]);
+        drop(run());
+        let (_, peak) = peak_of(run);
+        assert!(peak < 8 * n * 4, "sixteen layers took {peak} bytes at a time");
+        let before = live();
+        drop(grad(|[x]| x.sin().sum(), [&x]));
+        assert!(live() <= before + 8 * n * 4);
+    });
+}
+
+#[test]
+fn shapes_allocate_nothing_for_four_billion_units() {
+    let _alone = alone();
+    let (outcome, peak) = peak_of(|| {
+        shapes(|| {
+            let net = cotangent::nn::Linear::new(1 << 32, 1 << 20, &Rng::new(0));
+            let y = net.call(&Tensor::zeros([64, 1 << 32]));
+            let loss = y.square().mean();
+            let g = loss.backward();
+            (net.parameter_count(), net.gradients(&g)[0].shape().len())
+        })
+    });
+    assert_eq!(outcome.unwrap(), ((1 << 52) + (1 << 20), 1 << 52));
+    assert!(peak < 1 << 20, "{peak}");
+}
+
+#[test]
+fn recording_allocates_no_values() {
+    let _alone = alone();
+    let net = LeNet5::new(&Rng::new(0));
+    let inner = net.clone();
+    let mut step = Step::record(move |[x, y]: [Tensor; 2]| {
+        let loss = inner.call(&x).cross_entropy(&y);
+        let _ = loss.backward();
+        loss
+    });
+    let (x, y) = batch(256);
+    let (plan, peak) = peak_of(|| step.plan([&x, &y]));
+    println!("recording took {peak} bytes; the values of a run are {}", plan.bytes);
+    assert!(peak < plan.bytes / 20, "{peak} of {}", plan.bytes);
+    let Cost { bytes, .. } = plan.cost;
+    assert!(bytes > plan.bytes as u64);
+    let _ = Spec { shape: [2].into(), dtype: DType::F32, device: cotangent::Device::cpu() };
+}
