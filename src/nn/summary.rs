@@ -135,9 +135,10 @@ fn short(n: u64, base: f64, units: [&str; 4]) -> String {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let some = |n: usize, s: String| if n == 0 { "–".to_string() } else { s };
+        let names = self.rows.iter().map(|r| r.path.chars().count()).max().unwrap_or(0);
         let cells = |r: &Row| -> [String; 5] {
             [
-                format!("{:<7}{}", r.path, r.layer),
+                format!("{:<names$}  {}", r.path, r.layer),
                 format!("{:?}", r.output),
                 some(r.parameters, thousands(r.parameters)),
                 some(r.macs as usize, short(r.macs, 1e3, ["", "k", "M", "G"])),
