@@ -60,28 +60,34 @@ pub(crate) enum Data {
 }
 
 /// Memory on a device. A device that works on its own fills it later, in the order of its queue.
-pub(crate) struct Buffer {
-    pub memory: OnceLock<Memory>,
-    _lease: Option<crate::device::Lease>,
+pub(crate) enum Buffer {
+    /// Filled when it was made.
+    Filled(Memory),
+    /// Filled later, by the device's queue, and accounted for until it is dropped.
+    Queued(OnceLock<Memory>, Option<crate::device::Lease>),
 }
 
 impl Buffer {
     pub(crate) fn filled(memory: Memory) -> Arc<Self> {
-        Arc::new(Buffer { memory: OnceLock::from(memory), _lease: None })
+        Arc::new(Buffer::Filled(memory))
     }
 
     pub(crate) fn empty(bytes: usize, device: &Device) -> Arc<Self> {
         let lease = device.as_virtual_gpu().map(|gpu| gpu.lease(bytes));
-        Arc::new(Buffer { memory: OnceLock::new(), _lease: lease })
+        Arc::new(Buffer::Queued(OnceLock::new(), lease))
     }
 
     pub(crate) fn memory(&self) -> &Memory {
-        self.memory.get().expect("a queue fills buffers in order")
+        match self {
+            Buffer::Filled(memory) => memory,
+            Buffer::Queued(memory, _) => memory.get().expect("a queue fills buffers in order"),
+        }
     }
 
     pub(crate) fn fill(&self, memory: Memory) {
-        if self.memory.set(memory).is_err() {
-            unreachable!("a buffer is filled once")
+        match self {
+            Buffer::Queued(empty, _) if empty.set(memory).is_ok() => {}
+            _ => unreachable!("a buffer is filled once"),
         }
     }
 }
