@@ -64,7 +64,7 @@ pub(crate) enum Buffer {
     /// Filled when it was made.
     Filled(Memory),
     /// Filled later, by the device's queue, and accounted for until it is dropped.
-    Queued(OnceLock<Memory>, Option<crate::device::Lease>),
+    Queued { memory: OnceLock<Memory>, _lease: Option<crate::device::Lease> },
 }
 
 impl Buffer {
@@ -74,19 +74,19 @@ impl Buffer {
 
     pub(crate) fn empty(bytes: usize, device: &Device) -> Arc<Self> {
         let lease = device.as_virtual_gpu().map(|gpu| gpu.lease(bytes));
-        Arc::new(Buffer::Queued(OnceLock::new(), lease))
+        Arc::new(Buffer::Queued { memory: OnceLock::new(), _lease: lease })
     }
 
     pub(crate) fn memory(&self) -> &Memory {
         match self {
             Buffer::Filled(memory) => memory,
-            Buffer::Queued(memory, _) => memory.get().expect("a queue fills buffers in order"),
+            Buffer::Queued { memory, .. } => memory.get().expect("a queue fills buffers in order"),
         }
     }
 
     pub(crate) fn fill(&self, memory: Memory) {
         match self {
-            Buffer::Queued(empty, _) if empty.set(memory).is_ok() => {}
+            Buffer::Queued { memory: empty, .. } if empty.set(memory).is_ok() => {}
             _ => unreachable!("a buffer is filled once"),
         }
     }
