@@ -21,12 +21,13 @@ use crate::context::outside;
 /// assert_eq!(sum.into_inner(), 10);
 /// ```
 pub fn parallel(tasks: usize, f: impl Fn(usize) + Sync) {
-    if tasks <= 1 || rayon::current_num_threads() <= 1 {
-        (0..tasks).for_each(f);
-    } else {
-        // A thread that waits may run another's job: its context must not be there then.
-        outside(|| (0..tasks).into_par_iter().with_max_len(1).for_each(&f));
-    }
+    if tasks <= 1 || rayon::current_num_threads() <= 1 { (0..tasks).for_each(f) } else { spread(tasks, &f) }
+}
+
+/// Behind a pointer, so that what the pool needs is compiled once and not for every kernel.
+fn spread(tasks: usize, f: &(dyn Fn(usize) + Sync)) {
+    // A thread that waits may run another's job: its context must not be there then.
+    outside(|| (0..tasks).into_par_iter().with_max_len(1).for_each(f));
 }
 
 /// `f(i, data[i·chunk .. (i + 1)·chunk])` for every chunk, possibly at the same time; the last may be shorter.
@@ -42,7 +43,9 @@ pub fn chunks_mut<T: Send>(data: &mut [T], chunk: usize, f: impl Fn(usize, &mut 
     if data.len() <= chunk || rayon::current_num_threads() <= 1 {
         data.chunks_mut(chunk).enumerate().for_each(|(i, part)| f(i, part));
     } else {
-        outside(|| data.par_chunks_mut(chunk).with_max_len(1).enumerate().for_each(|(i, part)| f(i, part)));
+        let (n, parts) = (data.len(), Parts::new(data));
+        // SAFETY: no two tasks have the same chunk.
+        spread(n.div_ceil(chunk), &|i| f(i, unsafe { parts.slice(i * chunk..n.min((i + 1) * chunk)) }));
     }
 }
 
