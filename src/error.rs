@@ -93,14 +93,17 @@ pub struct Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.verb)?;
+        let mut head = self.verb.clone();
         if !self.pass.is_empty() && self.pass != "forward" {
-            write!(f, " ({})", self.pass)?;
+            head += &format!(" ({})", self.pass);
         }
         if !self.path.is_empty() {
-            write!(f, " in {}", self.path)?;
+            head += &format!(" in {}", self.path);
         }
-        write!(f, ": {}", self.what)?;
+        match head.trim_start() {
+            "" => write!(f, "{}", self.what)?,
+            head => write!(f, "{head}: {}", self.what)?,
+        }
         if !self.place.is_empty() {
             write!(f, "      at {}", self.place)?;
         }

@@ -38,6 +38,12 @@ impl Case {
     pub fn new(op: impl Op, inputs: Vec<Tensor>) -> Self {
         Case { op: op.shared(), inputs }
     }
+
+    /// The same operands for another operation, such as one with a fault planted in it.
+    #[must_use]
+    pub fn map_op(self, f: impl FnOnce(Arc<dyn Op>) -> Arc<dyn Op>) -> Self {
+        Case { op: f(self.op), ..self }
+    }
 }
 
 /// A source of random choices, the same in every run.

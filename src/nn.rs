@@ -67,7 +67,11 @@ pub trait Call: Module {
         let own = parameters::address(self);
         let name = context::with(|c| {
             let children = &c.frames.last()?.children;
-            children.iter().find(|child| child.address == own).map(|child| child.name.clone())
+            // The same object behind a trait has another type's name.
+            let at = |a: parameters::Address| (a.0, a.1);
+            let found = children.iter().find(|child| child.address == own);
+            let found = found.or_else(|| children.iter().find(|child| own.1 > 0 && at(child.address) == at(own)));
+            found.map(|child| child.name.clone())
         });
         enter(self, name, Location::caller(), x)
     }

@@ -52,13 +52,16 @@ enum Sink<'v> {
 
 /// A module that another one may call.
 pub(crate) struct Child {
-    /// Where it lies, and its size: a field and the struct it begins share the place alone.
-    pub address: (usize, usize),
+    pub address: Address,
     pub name: String,
 }
 
-pub(crate) fn address<T: ?Sized>(x: &T) -> (usize, usize) {
-    (std::ptr::from_ref(x).cast::<()>().addr(), size_of_val(x))
+/// Where something lies, its size and its type: a field and the struct it begins share the place alone, and so
+/// do things without size.
+pub(crate) type Address = (usize, usize, &'static str);
+
+pub(crate) fn address<T: ?Sized>(x: &T) -> Address {
+    (std::ptr::from_ref(x).cast::<()>().addr(), size_of_val(x), std::any::type_name::<T>())
 }
 
 /// All modules below one, by address.

@@ -251,8 +251,10 @@ impl Program {
             let equal = i == j && a.spec() == b.spec() && (a.shares_buffer(b) || same_bits(a, b));
             if !equal {
                 let place = user(*i).map_or(String::new(), |x| format!(" ({})", x.origin));
-                let show = |t: &Tensor| if t.numel() > 0 { t.to_vec::<f64>()[0].to_string() } else { "nothing".into() };
-                let text = format!("this number changed between two recordings{place}: {} became {}", show(a), show(b));
+                let (a, b) = (a.to_vec::<f64>(), b.to_vec::<f64>());
+                let at = a.iter().zip(&b).position(|(a, b)| a.to_bits() != b.to_bits()).unwrap_or(0);
+                let show = |v: &[f64]| v.get(at).map_or("nothing".into(), f64::to_string);
+                let text = format!("this number changed between two recordings{place}: {} became {}", show(&a), show(&b));
                 return Some(Error::mistake(text).help(advice));
             }
         }

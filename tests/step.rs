@@ -1,0 +1,628 @@
+//! Recorded steps: what they repeat, what they refuse, and that nothing changes when something goes wrong.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
+    },
+};
+
+use cotangent::{
+    DType, Error, Param, Rng, Scalar, State, Step, Tensor, attempt, checkpoint, grad,
+    models::LeNet5,
+    nn::{
+        BatchNorm2d, Call, Conv2d, Dropout, Flatten, Linear, Module, Parameters, ParametersExt, Sequential,
+    },
+    no_grad,
+    optim::{Adam, Optimizer, Sgd},
+    shapes, vjp,
+};
+
+fn message<T>(f: impl FnOnce() -> T) -> String {
+    match attempt(f) {
+        Ok(_) => panic!("a mistake was expected"),
+        Err(e) => e.to_string(),
+    }
+}
+
+/// All cells of a model, bit by bit.
+fn bits(model: &(impl Parameters + ?Sized)) -> Vec<(String, Vec<u64>)> {
+    let mut all: Vec<(String, Vec<u64>)> = model
+        .state_dict()
+        .into_iter()
+        .map(|(n, t)| (n, t.to_vec::<f64>().into_iter().map(f64::to_bits).collect()))
+        .collect();
+    all.extend(
+        model
+            .generators()
+            .into_iter()
+            .map(|(n, r)| (n, r.state().to_vec::<i64>().into_iter().map(|x| x as u64).collect())),
+    );
+    all
+}
+
+fn batches(n: usize, sizes: &[usize]) -> Vec<(Tensor, Tensor)> {
+    let rng = Rng::new(77);
+    (0..n)
+        .map(|i| {
+            let b = sizes[i % sizes.len()];
+            (Tensor::randn([b, 2, 6, 6], &rng), Tensor::randint(0, 3, [b], &rng))
+        })
+        .collect()
+}
+
+/// Convolution, batch norm, dropout: all that a step can change besides parameters.
+fn network() -> Sequential {
+    let rng = Rng::new(5);
+    Sequential::new((
+        Conv2d::new(2, 4, 3, &rng),
+        BatchNorm2d::new(4),
+        Tensor::relu,
+        Dropout::new(0.3, &rng),
+        Flatten,
+        Linear::new(4 * 16, 3, &rng),
+    ))
+}
+
+/// `N` recorded steps against `N` eager ones, from the same start.
+fn same_as_eager<O>(
+    optimiser: impl Fn() -> O,
+    update: impl Fn(&O, &Sequential, &cotangent::Gradients) + Copy + Send + Sync + 'static,
+    schedule: impl Fn(&O, usize),
+    sizes: &[usize],
+) where
+    O: Send + Sync + 'static,
+{
+    let (eager, recorded) = (network(), network());
+    assert_eq!(bits(&eager), bits(&recorded));
+    let (a, b) = (Arc::new(optimiser()), Arc::new(optimiser()));
+    let (net, inside) = (recorded.clone(), b.clone());
+    let mut step = Step::record(move |[x, y]: [Tensor; 2]| {
+        let loss = net.call(&x).cross_entropy(&y);
+        update(&inside, &net, &loss.backward());
+        loss
+    });
+    for (k, (x, y)) in batches(9, sizes).into_iter().enumerate() {
+        schedule(&a, k);
+        schedule(&b, k);
+        let loss = eager.call(&x).cross_entropy(&y);
+        update(&a, &eager, &loss.backward());
+        let replayed = step.run([&x, &y]).unwrap();
+        assert_eq!(loss.to_vec::<f32>(), replayed.to_vec::<f32>(), "loss of step {k}");
+        for ((n, e), (_, r)) in bits(&eager).into_iter().zip(bits(&recorded)) {
+            assert_eq!(e, r, "{n} after step {k}");
+        }
+    }
+    assert!(
+        bits(&eager).iter().any(|(n, v)| n.ends_with("num_batches_tracked") && f64::from_bits(v[0]) == 9.0)
+    );
+}
+
+/// SGD written by hand, with its rate in a cell.
+fn by_hand(rate: &Scalar, net: &Sequential, g: &cotangent::Gradients) {
+    no_grad(|| {
+        for (_, p) in net.parameters() {
+            if let Some(g) = p.gradient(g) {
+                p.set(&(p.value() - g * rate.value()));
+            }
+        }
+    })
+}
+
+#[test]
+fn a25_recorded_steps_are_eager_steps_bit_for_bit() {
+    same_as_eager(|| Scalar::new(0.1), by_hand, |_, _| (), &[8]);
+}
+
+#[test]
+fn recorded_steps_follow_a_schedule_and_retrace_for_the_last_batch() {
+    same_as_eager(|| Scalar::new(0.1), by_hand, |rate, k| rate.put(0.1 / (k + 1) as f64), &[8, 8, 5]);
+}
+
+#[test]
+fn e15_recorded_steps_with_momentum_are_eager_ones_from_the_first_on() {
+    let sgd = || Sgd::new(0.05).momentum(0.9).dampening(0.1).weight_decay(1e-3);
+    same_as_eager(sgd, |o, net, g| o.step(net, g), |o, k| o.set_rate(0.05 * 0.9f64.powi(k as i32)), &[8, 3]);
+    let nesterov = || Sgd::new(0.05).momentum(0.9).nesterov(true);
+    same_as_eager(nesterov, |o, net, g| o.step(net, g), |_, _| (), &[4]);
+}
+
+#[test]
+fn e15_recorded_steps_with_adam_are_eager_ones_from_the_first_on() {
+    same_as_eager(
+        || Adam::new(1e-2),
+        |o, net, g| o.step(net, g),
+        |o, k| o.set_rate(1e-2 / (k + 1) as f64),
+        &[8, 3],
+    );
+    let boxed = || Box::new(Adam::new(1e-2).amsgrad(true)) as Box<dyn Optimizer>;
+    same_as_eager(boxed, |o, net, g| o.step(net, g), |_, _| (), &[8]);
+}
+
+#[test]
+fn e22_recorded_checkpoints_draw_the_same_masks() {
+    let made = || (Linear::new(4, 4, &Rng::new(1)), Dropout::new(0.5, &Rng::new(2)));
+    let run = |(net, drop): (Linear, Dropout), recorded: bool| {
+        let (n, d) = (net.clone(), drop.clone());
+        let f = move |[x]: [Tensor; 1]| {
+            let (inner, noise) = (n.clone(), d.clone());
+            let y = checkpoint(move |[x]| noise.call(&inner.call(&x)).tanh(), [&x.square()]);
+            let loss = y.square().mean();
+            let g = loss.backward();
+            n.parameters().iter().for_each(|(_, p)| p.set(&(p.value() - p.gradient(&g).unwrap() * 0.5)));
+            loss
+        };
+        let x = Tensor::randn([6, 4], &Rng::new(3));
+        let mut step = Step::record(f.clone());
+        let losses: Vec<f64> =
+            (0..5).map(|_| if recorded { step.run([&x]).unwrap() } else { f([x.clone()]) }.item()).collect();
+        (losses, bits(&(net, drop)))
+    };
+    assert_eq!(run(made(), false), run(made(), true));
+}
+
+#[test]
+fn transforms_are_recorded_like_everything_else() {
+    let w = Param::new(Tensor::from([1.0, 2.0]));
+    let f = |w: &Param, x: &Tensor| {
+        let [g] = grad(|[x]| (w.get() * x.square() * x).sum(), [x]);
+        g.square().sum()
+    };
+    let (inside, x) = (w.clone(), Tensor::from([0.5, -1.0]));
+    let mut step = Step::record(move |[x]: [Tensor; 1]| {
+        let loss = f(&inside, &x);
+        let g = loss.backward();
+        [loss, inside.gradient(&g).unwrap().clone()]
+    });
+    let [loss, g] = step.run([&x]).unwrap();
+    let direct = f(&w, &x);
+    assert_eq!(loss.item(), direct.item());
+    assert_eq!(g.to_vec::<f64>(), w.gradient(&direct.backward()).unwrap().to_vec::<f64>());
+}
+
+// ---- recording ----
+
+#[test]
+fn the_closure_runs_twice_a_shape_and_never_again() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let inside = count.clone();
+    let mut step = Step::record(move |[x]: [Tensor; 1]| {
+        inside.fetch_add(1, SeqCst);
+        x * 2.0
+    });
+    assert_eq!(count.load(SeqCst), 0, "record only keeps it");
+    let (a, b) = (Tensor::ones([3]), Tensor::ones([2]));
+    for x in [&a, &a, &b, &a, &b] {
+        assert_eq!(step.run([x]).unwrap().to_vec::<f64>(), vec![2.0; x.numel()]);
+    }
+    assert_eq!(count.load(SeqCst), 4);
+    step.run([&a.cast(DType::F64)]).unwrap();
+    assert_eq!(count.load(SeqCst), 6, "another type is another program");
+}
+
+#[test]
+fn recording_computes_nothing_and_refuses_to_read() {
+    let w = Param::new(Tensor::from([1.0, 2.0]));
+    let inside = w.clone();
+    let mut step = Step::record(move |[x]: [Tensor; 1]| {
+        let y = inside.get() * x;
+        assert!(y.is_recorded() && cotangent::is_recording());
+        assert_eq!(y.shape()[..], [2], "shapes are known");
+        y
+    });
+    step.run([&Tensor::from([1.0, 1.0])]).unwrap();
+    assert!(!cotangent::is_recording());
+    let reads: [fn(Tensor) -> Tensor; 4] = [
+        |x| Tensor::from(x.sum().item()),
+        |x| Tensor::from(x.to_vec::<f64>()),
+        |x| if x.sum().gt(0.0).item() > 0.0 { x } else { -x },
+        |x| x.masked_select(&x.gt(0.0)),
+    ];
+    for (i, read) in reads.into_iter().enumerate() {
+        let mut step = Step::record(move |[x]: [Tensor; 1]| read(x));
+        let text = message(|| step.run([&Tensor::from([1.0, 2.0])]));
+        assert!(text.contains("record") && text.contains("help:"), "{i}: {text}");
+    }
+    let mut step = Step::record(|[x]: [Tensor; 1]| x.masked_select(&x.gt(0.0)));
+    let text = message(|| step.run([&Tensor::from([1.0, 2.0])]));
+    assert!(text.contains("where_"), "names the alternative: {text}");
+    let rate = Scalar::new(0.1);
+    let mut step = Step::record(move |[x]: [Tensor; 1]| x * rate.number());
+    assert!(message(|| step.run([&Tensor::from(1.0)])).contains("while a step is being recorded"));
+    // Printing is no reading: it says what it is.
+    let mut step = Step::record(|[x]: [Tensor; 1]| {
+        assert!(format!("{x}").contains("recorded"));
+        x
+    });
+    step.run([&Tensor::from(1.0)]).unwrap();
+}
+
+#[test]
+fn a_shape_mistake_panics_at_its_line_and_changes_no_cell() {
+    let (w, s, rng) = (Param::new(Tensor::from([1.0, 2.0])), State::new(Tensor::from(1.0)), Rng::new(1));
+    let (p, q, r) = (w.clone(), s.clone(), rng.clone());
+    let mut step = Step::record(move |[x]: [Tensor; 1]| {
+        p.set(&(p.value() * 3.0));
+        q.set(&(q.value() + 1.0));
+        let noise = Tensor::rand([2], &r);
+        x.matmul(&noise) // two and three
+    });
+    let line = line!() - 2;
+    let text = message(|| step.run([&Tensor::zeros([3, 3])]));
+    assert!(text.contains(&format!("tests/step.rs:{line}")) && text.starts_with("matmul: "), "{text}");
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| ()));
+    let caught = catch_unwind(AssertUnwindSafe(|| step.run([&Tensor::zeros([3, 3])]).map(drop)));
+    std::panic::set_hook(hook);
+    assert!(caught.is_err());
+    assert_eq!((w.value().to_vec::<f64>(), s.value().item()), (vec![1.0, 2.0], 1.0));
+    assert_eq!(rng.state().to_vec::<i64>(), [1, 0, 0]);
+    assert!(!cotangent::is_recording());
+    // With shapes that fit it works, once a run.
+    step.run([&Tensor::zeros([3, 2])]).unwrap();
+    assert_eq!((w.value().to_vec::<f64>(), s.value().item()), (vec![3.0, 6.0], 2.0));
+    assert_eq!(rng.state().to_vec::<i64>(), [1, 0, 1], "a block of four is the unit");
+}
+
+#[test]
+fn a_number_that_changes_between_traces_names_its_line_and_the_scalar() {
+    let k = Arc::new(AtomicUsize::new(0));
+    let mut step = Step::record(move |[x]: [Tensor; 1]| {
+        let rate = 0.1 / (k.fetch_add(1, SeqCst) + 1) as f64;
+        x * rate
+    });
+    let line = line!() - 2;
+    let text = message(|| step.run([&Tensor::from(1.0)]));
+    assert!(text.contains("this number changed between two recordings"), "{text}");
+    assert!(text.contains(&format!("tests/step.rs:{line}")) && text.contains("0.1 became 0.05"), "{text}");
+    assert!(text.contains("`Scalar`"), "{text}");
+    // A different operation, a different attribute, a different number of operations.
+    type F = fn(Tensor, usize) -> Tensor;
+    let changing: [F; 3] = [
+        |x, k| if k.is_multiple_of(2) { x.exp() } else { x.sin() },
+        |x, k| x.narrow(0, k % 2, 1),
+        |x, k| (0..k % 2).fold(x.exp(), |x, _| x.exp()),
+    ];
+    for f in changing {
+        let k = AtomicUsize::new(0);
+        let mut step = Step::record(move |[x]: [Tensor; 1]| f(x, k.fetch_add(1, SeqCst)));
+        assert!(
+            message(|| step.run([&Tensor::from([1.0, 2.0])])).contains("two recordings of one step differ")
+        );
+    }
+    // A larger constant that changes somewhere in the middle.
+    let k = AtomicUsize::new(0);
+    let mut step = Step::record(move |[x]: [Tensor; 1]| {
+        let k = k.fetch_add(1, SeqCst) as f64;
+        x + Tensor::from([5.0, k, 5.0])
+    });
+    let text = message(|| step.run([&Tensor::zeros([3])]));
+    assert!(text.contains("0 became 1"), "{text}");
+}
+
+// ---- what is refused ----
+
+#[test]
+fn what_is_being_differentiated_is_refused() {
+    let x = Tensor::from(2.0);
+    let mut step = Step::record(|[x]: [Tensor; 1]| x.square());
+    assert!(message(|| step.run([&x.tracked()])).contains("input 0 is being differentiated"));
+    assert!(
+        message(|| grad(|[x]| step.run([&x]).unwrap(), [&x])).contains("input 0 is being differentiated")
+    );
+    // Captured: a leaf, something computed from one, something of a transform, a loss.
+    let leaf = x.tracked();
+    let refused = |f: Box<dyn Fn(&Tensor) -> Tensor + Send>| {
+        let mut step = Step::record(move |[x]: [Tensor; 1]| f(&x));
+        let text = message(|| step.run([&x]));
+        assert!(text.contains("captured by a recorded step") && text.contains("help: `detach()`"), "{text}");
+        text
+    };
+    let (a, b, c) = (leaf.clone(), leaf.exp(), leaf.clone());
+    let text = refused(Box::new(move |x| x * &a));
+    assert!(text.starts_with("mul") && text.contains("tests/step.rs"), "{text}");
+    refused(Box::new(move |x| x * &b));
+    refused(Box::new(move |x| no_grad(|| x * &c)));
+    let loss = leaf.square();
+    refused(Box::new(move |x| {
+        let _ = loss.backward();
+        x.clone()
+    }));
+    let w = Tensor::from(1.0);
+    let _ = vjp(
+        |[w]| {
+            let captured = w.clone();
+            refused(Box::new(move |x| x * &captured));
+            w
+        },
+        [&w],
+    );
+    // Detached it is a constant; made inside, a tape of its own.
+    let d = leaf.detach();
+    let mut step = Step::record(move |[x]: [Tensor; 1]| {
+        let x = x.tracked();
+        let loss = x.square() * &d;
+        loss.backward().get(&x).unwrap().clone()
+    });
+    assert_eq!(step.run([&x]).unwrap().item(), 8.0);
+}
+
+#[test]
+fn a_run_inside_a_recording_is_refused() {
+    let inner = std::sync::Mutex::new(Step::record(|[x]: [Tensor; 1]| x.square()));
+    let mut outer = Step::record(move |[x]: [Tensor; 1]| inner.lock().unwrap().run([&x]).unwrap());
+    let text = message(|| outer.run([&Tensor::from(1.0)]));
+    assert!(
+        text.contains("cannot be run inside a recording") && text.contains("help: call its closure"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_value_that_leaves_its_recording_says_so() {
+    let kept = Arc::new(std::sync::Mutex::new(None));
+    let inside = kept.clone();
+    let mut step = Step::record(move |[x]: [Tensor; 1]| {
+        *inside.lock().unwrap() = Some(&x * 2.0);
+        x
+    });
+    step.run([&Tensor::from(1.0)]).unwrap();
+    let stray = kept.lock().unwrap().take().unwrap();
+    assert!(message(|| &stray + 1.0).contains("outside its recording"));
+    assert!(message(|| stray.item()).contains("there is none yet"));
+    assert!(message(|| State::new(Tensor::from(0.0)).set(&stray)).contains("outside its recording"));
+    let mut other = Step::record(move |[x]: [Tensor; 1]| x * &stray);
+    assert!(message(|| other.run([&Tensor::from(1.0)])).contains("another recording"));
+}
+
+// ---- faults and sharing ----
+
+#[test]
+fn a_fault_in_a_run_changes_no_cell() {
+    let (net, sgd) = (network(), Arc::new(Sgd::new(0.1).momentum(0.9)));
+    let (inside, o) = (net.clone(), sgd.clone());
+    let mut step = Step::record(move |[x, y]: [Tensor; 2]| {
+        let loss = inside.call(&x).cross_entropy(&y);
+        o.step(&inside, &loss.backward());
+        loss
+    });
+    let (x, y) = batches(1, &[4]).remove(0);
+    step.run([&x, &y]).unwrap();
+    let (before, momenta) = (bits(&net), sgd.state());
+    let bad = Tensor::from([0, 1, 3, 2]);
+    let e = step.run([&x, &bad]).unwrap_err();
+    let Error::Fault(fault) = &e else { panic!("{e}") };
+    assert_eq!((fault.position, fault.value, fault.verb), (2, 3.0, "cross_entropy"));
+    assert!(e.to_string().contains("tests/step.rs") && e.to_string().contains("are yours 1..3?"), "{e}");
+    assert_eq!(bits(&net), before);
+    for ((n, a), (_, b)) in momenta.iter().zip(sgd.state()) {
+        assert_eq!(a.to_vec::<f32>(), b.to_vec::<f32>(), "{n}");
+    }
+    step.run([&x, &y]).unwrap();
+    assert_ne!(bits(&net), before, "and the step goes on");
+}
+
+#[test]
+fn two_steps_on_the_same_cells_at_once_are_an_error() {
+    let w = Param::new(Tensor::zeros([1]).contiguous());
+    // A step that lasts long enough to be met: many products of matrices.
+    let cell = w.clone();
+    let mut slow = Step::record(move |[x]: [Tensor; 1]| {
+        let y = (0..40).fold(x.clone(), |y, _| (y.matmul(&x)).tanh());
+        cell.set(&(cell.value() + y.sum_over([0, 1], false).reshape([1])));
+        y
+    });
+    let cell = w.clone();
+    let mut quick = Step::record(move |[x]: [Tensor; 1]| {
+        cell.set(&(cell.value() + x));
+        cell.value()
+    });
+    let one = Tensor::ones([1]);
+    quick.run([&one]).unwrap(); // traced
+    let x = Tensor::zeros([400, 400]).contiguous();
+    let (started, wait) = mpsc::channel();
+    let mut refused = 0;
+    std::thread::scope(|s| {
+        let other = s.spawn(move || {
+            slow.plan([&x]); // traced
+            started.send(()).unwrap();
+            slow.run([&x]).map(drop)
+        });
+        wait.recv().unwrap();
+        while !other.is_finished() {
+            if let Err(e) = quick.run([&one]) {
+                assert!(e.to_string().contains("another recorded step is running on the same cells"), "{e}");
+                refused += 1;
+            }
+        }
+        // It may itself have met the quick one.
+        if let Err(e) = other.join().unwrap() {
+            assert!(e.to_string().contains("another recorded step is running"), "{e}");
+            refused += 1;
+        }
+    });
+    assert!(refused > 0, "they never met");
+    quick.run([&one]).unwrap();
+}
+
+#[test]
+fn a_snapshot_keeps_its_bits_over_a_hundred_replays() {
+    let w = Param::new(Tensor::randn([1000], &Rng::new(1)));
+    let cell = w.clone();
+    let mut step = Step::record(move |[x]: [Tensor; 1]| {
+        cell.set(&(cell.value() * 0.9 + x));
+        cell.value().sum()
+    });
+    let snapshot = w.value();
+    let bits: Vec<u32> = snapshot.to_vec::<f32>().into_iter().map(f32::to_bits).collect();
+    let view = snapshot.narrow(0, 10, 5);
+    std::thread::scope(|s| {
+        let reader = s.spawn(|| {
+            for _ in 0..200 {
+                let now: Vec<u32> = snapshot.to_vec::<f32>().into_iter().map(f32::to_bits).collect();
+                assert_eq!(now, bits);
+            }
+        });
+        let mut outputs = Vec::new();
+        for i in 0..100 {
+            outputs.push((step.run([&Tensor::full([1000], 0.01 * i as f64)]).unwrap(), w.value()));
+        }
+        reader.join().unwrap();
+        for (sum, value) in outputs {
+            assert_eq!(sum.item(), value.sum().item(), "outputs and snapshots are their own");
+        }
+    });
+    assert_eq!(view.to_vec::<f32>(), bits[10..15].iter().map(|b| f32::from_bits(*b)).collect::<Vec<_>>());
+    assert_ne!(w.value().to_vec::<f32>(), snapshot.to_vec::<f32>());
+}
+
+#[test]
+fn c20_training_evaluating_and_freezing_select_another_program() {
+    let net = network();
+    let inside = net.clone();
+    let mut step = Step::record(move |[x]: [Tensor; 1]| no_grad(|| inside.call(&x)));
+    let (x, _) = batches(1, &[4]).remove(0);
+    let first = step.run([&x]).unwrap();
+    let second = step.run([&x]).unwrap();
+    assert_ne!(first.to_vec::<f32>(), second.to_vec::<f32>(), "dropout draws anew");
+    net.eval();
+    let before = bits(&net);
+    let (a, b) = (step.run([&x]).unwrap(), step.run([&x]).unwrap());
+    assert_eq!(a.to_vec::<f32>(), b.to_vec::<f32>());
+    assert_eq!(a.to_vec::<f32>(), no_grad(|| net.call(&x)).to_vec::<f32>());
+    assert_eq!(bits(&net), before, "nothing was drawn or tracked");
+    net.train();
+    step.run([&x]).unwrap();
+    assert_ne!(bits(&net), before);
+
+    let w = Param::new(Tensor::from(1.0));
+    let cell = w.clone();
+    let mut step = Step::record(move |[x]: [Tensor; 1]| {
+        let g = (cell.get() * &x + x.tracked()).backward();
+        if let Some(g) = cell.gradient(&g) {
+            cell.set(&(cell.value() - g));
+        }
+    });
+    let one = Tensor::from(1.0);
+    step.run([&one]).unwrap();
+    assert_eq!(w.value().item(), 0.0);
+    w.freeze(true);
+    step.run([&one]).unwrap();
+    assert_eq!(w.value().item(), 0.0, "frozen: left alone");
+    w.freeze(false);
+    step.run([&one]).unwrap();
+    assert_eq!(w.value().item(), -1.0);
+}
+
+#[test]
+fn cells_written_before_they_are_read_and_read_after_they_are_written() {
+    let (a, b) = (State::new(Tensor::from(1.0)), State::new(Tensor::from(10.0)));
+    let (p, q) = (a.clone(), b.clone());
+    let mut step = Step::record(move |[x]: [Tensor; 1]| {
+        // A swap, then an update of what was swapped in.
+        let (u, v) = (p.value(), q.value());
+        p.set(&v);
+        q.set(&u);
+        p.set(&(p.value() + x));
+        (p.value(), q.value())
+    });
+    let (u, v) = step.run([&Tensor::from(0.5)]).unwrap();
+    assert_eq!((u.item(), v.item()), (10.5, 1.0));
+    assert_eq!((a.value().item(), b.value().item()), (10.5, 1.0));
+    step.run([&Tensor::from(0.5)]).unwrap();
+    assert_eq!((a.value().item(), b.value().item()), (1.5, 10.5));
+    // An input straight into a cell, an output that is an input, no output at all.
+    let (s, t) = (State::new(Tensor::from(0.0)), State::new(Tensor::from(0.0)));
+    let cell = s.clone();
+    let mut keep = Step::record(move |[x]: [Tensor; 1]| {
+        cell.set(&x);
+        x
+    });
+    assert_eq!(keep.run([&Tensor::from(7.0)]).unwrap().item(), 7.0);
+    assert_eq!(s.value().item(), 7.0);
+    let cell = t.clone();
+    let mut silent = Step::record(move |[]: [Tensor; 0]| cell.set(&(cell.value() + 1.0)));
+    (0..3).for_each(|_| silent.run([]).unwrap());
+    assert_eq!(t.value().item(), 3.0);
+}
+
+#[test]
+fn steps_run_under_any_surroundings() {
+    let w = Param::new(Tensor::from(2.0));
+    let cell = w.clone();
+    let mut step = Step::record(move |[x]: [Tensor; 1]| {
+        let g = (cell.get() * x).square().backward();
+        cell.gradient(&g).unwrap().clone()
+    });
+    let x = Tensor::from(3.0);
+    assert_eq!(
+        no_grad(|| step.run([&x]).unwrap()).item(),
+        36.0,
+        "traced under no_grad, it still has its tape"
+    );
+    let [g] = grad(|[z]| z * step.run([&x]).unwrap(), [&Tensor::from(1.0)]);
+    assert_eq!(g.item(), 36.0);
+}
+
+// ---- shapes ----
+
+#[test]
+fn shapes_builds_and_calls_with_checked_sizes_alone() {
+    let net = shapes(|| {
+        let net = LeNet5::new(&Rng::new(0));
+        assert_eq!(net.call(&Tensor::zeros([64, 1, 28, 28])).shape()[..], [64, 10]);
+        net
+    })
+    .unwrap();
+    assert_eq!(net.parameter_count(), 61_706);
+    let e =
+        shapes(|| LeNet5::new(&Rng::new(0)).call(&Tensor::zeros([64, 1, 10, 10]))).unwrap_err().to_string();
+    assert!(e.contains("help:"), "{e}");
+    // Sizes that no machine has are errors, never wrapped: 2⁶⁶ numbers.
+    for n in [1usize << 33, 1 << 40, usize::MAX / 2] {
+        let outcome = shapes(|| Linear::new(n, n, &Rng::new(0)));
+        assert!(outcome.is_err(), "{n}² numbers fit into nothing");
+    }
+    let outcome = shapes(|| {
+        Tensor::zeros([1 << 31, 1 << 31]).matmul(&Tensor::zeros([1 << 31, 1 << 31])).unsqueeze(0).expand([
+            16,
+            1 << 31,
+            1 << 31,
+        ])
+    });
+    assert!(outcome.is_err());
+    assert!(!cotangent::is_recording());
+}
+
+#[test]
+fn a_plan_lists_what_a_step_does() {
+    let net = Linear::new(3, 2, &Rng::new(0));
+    let inside = net.clone();
+    let mut step = Step::record(move |[x]: [Tensor; 1]| inside.call(&x).square().mean());
+    let plan = step.plan([&Tensor::zeros([4, 3])]);
+    let text = plan.to_string();
+    assert!(text.contains("matmul") && text.contains("tests/step.rs") && plan.len() >= 4, "{text}");
+    assert!(plan.peak <= plan.bytes && plan.cost.multiplications >= 4 * 3 * 2);
+}
+
+/// A module of its own, called through `call` while recording: names are there too.
+struct Twice(Linear);
+impl Parameters for Twice {
+    fn visit(&self, visitor: &mut cotangent::nn::Visitor<'_>) {
+        visitor.child("inner", &self.0)
+    }
+}
+impl Module for Twice {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        self.0.call(&self.0.call(x))
+    }
+}
+
+#[test]
+fn a_plan_names_modules() {
+    let net = Arc::new(Twice(Linear::new(2, 2, &Rng::new(0))));
+    let mut step = Step::record(move |[x]: [Tensor; 1]| net.call(&x));
+    assert!(step.plan([&Tensor::zeros([1, 2])]).to_string().contains("in inner"));
+}
