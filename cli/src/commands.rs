@@ -1,3 +1,57 @@
 //! The commands, one a file.
 
+pub(crate) mod doctor;
+pub(crate) mod eval;
+pub(crate) mod gradcheck;
+pub(crate) mod predict;
+pub(crate) mod summary;
 pub(crate) mod train;
+
+use std::path::Path;
+
+use cotangent::Device;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::layers::Layers;
+use crate::config::{Config, ModelName};
+use crate::diagnostic::{Diagnostic, Exit};
+use crate::flags::Global;
+use crate::machine;
+use crate::run_folder::{self, Found, Kind};
+
+/// The checkpoint that a user means to use: the best, or the last where there is no best one yet.
+fn trained(path: &Path) -> Result<(Found, Checkpoint), Diagnostic> {
+    let found = run_folder::find(path, Kind::Best).or_else(|_| run_folder::find(path, Kind::Last))?;
+    let mut checkpoint = Checkpoint::read(&found.checkpoint)?;
+    checkpoint.about.config.resolve().map_err(|problem| {
+        let title = format!("{}: {}", found.checkpoint.display(), problem.title);
+        Diagnostic::new(Exit::Data, title).help(problem.help)
+    })?;
+    Ok((found, checkpoint))
+}
+
+/// Defaults with the flags of every command.
+fn defaults(global: &Global, model: Option<&str>) -> Result<Config, Diagnostic> {
+    let mut layers = Layers::default();
+    if let Some(device) = &global.device {
+        layers.flag("--device", "device", device.as_str(), device)?;
+    }
+    if let Some(threads) = global.threads {
+        layers.flag("--threads", "threads", i64::from(threads), &threads.to_string())?;
+    }
+    if let Some(model) = model {
+        layers.flag("--model", "model", model, model)?;
+    }
+    Ok(layers.merge()?.0)
+}
+
+/// Where to compute, and on how many threads.
+fn place(global: &Global) -> Result<(Device, usize), Diagnostic> {
+    let config = defaults(global, None)?;
+    Ok((machine::device(config.device)?, machine::threads(config.threads)))
+}
+
+/// The network that `--model` names.
+fn named(global: &Global, model: &str) -> Result<ModelName, Diagnostic> {
+    Ok(defaults(global, Some(model))?.model)
+}

@@ -33,18 +33,24 @@ pub(crate) fn count(examples: &Examples) -> usize {
 }
 
 impl Data {
-    /// Reads the examples, and holds out as many of the training set as the configuration says.
-    pub(crate) fn load(config: &DataConfig, seed: u64) -> Result<Self, Diagnostic> {
+    /// Reads the examples, and holds out as many of the training set as the configuration says. They are normalised
+    /// as `known` says, for a network that was trained that way; else by their own mean and deviation.
+    pub(crate) fn load(
+        config: &DataConfig,
+        seed: u64,
+        known: Option<&Normalisation>,
+    ) -> Result<Self, Diagnostic> {
         let (train, test) = read(&config.name)?;
         let n = train.labels().len();
         let held_out = held_out(config.val_split, n)?;
         let (fitted, held) =
             split(n, held_out, seed).map_err(|e| Diagnostic::from(e).exiting(Exit::Usage))?;
-        let normalisation = match config.name {
-            DataName::Mnist => {
+        let normalisation = match (known, &config.name) {
+            (Some(known), _) => known.clone(),
+            (None, DataName::Mnist) => {
                 Normalisation { mean: vec![cotangent_mnist::MEAN], std: vec![cotangent_mnist::STD] }
             }
-            DataName::Idx(_) => measured(&train, &fitted),
+            (None, DataName::Idx(_)) => measured(&train, &fitted),
         };
         let everything: Vec<usize> = (0..test.labels().len()).collect();
         let (shape, classes) = (train.shape(), train.classes());

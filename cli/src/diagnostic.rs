@@ -195,7 +195,7 @@ impl From<cotangent::Error> for Diagnostic {
             }
             Error::Data { path, offset, message, help } => {
                 let at = offset.map_or(String::new(), |o| format!(" (at byte {o})"));
-                helped(Diagnostic::new(Exit::Data, format!("{} {message}{at}", path.display())), help)
+                helped(Diagnostic::new(Exit::Data, format!("{}: {message}{at}", path.display())), help)
             }
             Error::Io { path, source } => Diagnostic::io(Exit::Data, "cannot read", &path, &source),
             Error::Device { message, help } => helped(Diagnostic::new(Exit::Device, message), help),

@@ -38,6 +38,26 @@ pub(crate) fn host() -> String {
     format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
+/// What the processor can do beyond the least of its family, as far as kernels care.
+pub(crate) fn features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let all = [
+            ("sse4.2", is_x86_feature_detected!("sse4.2")),
+            ("avx", is_x86_feature_detected!("avx")),
+            ("avx2", is_x86_feature_detected!("avx2")),
+            ("fma", is_x86_feature_detected!("fma")),
+            ("avx512f", is_x86_feature_detected!("avx512f")),
+            ("avx512vl", is_x86_feature_detected!("avx512vl")),
+            ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+            ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
+        ];
+        all.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    Vec::new()
+}
+
 /// Worker threads: as many as asked for, else as `RAYON_NUM_THREADS` says, else one for each core.
 pub(crate) fn threads(asked: usize) -> usize {
     let from_environment = || std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok().filter(|n| *n > 0);
@@ -71,7 +91,7 @@ pub(crate) fn must_fit(what: &str, needed: u64) -> Result<(), Diagnostic> {
 }
 
 /// Bytes of memory of the machine, where it can be asked.
-fn memory() -> Option<u64> {
+pub(crate) fn memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -9,6 +9,7 @@ mod diagnostic;
 mod evaluation;
 mod events;
 mod flags;
+mod gradients;
 mod machine;
 mod model;
 mod numerals;
@@ -53,6 +54,10 @@ fn main() -> ExitCode {
 fn run(cli: &Cli, console: &mut Console) -> Result<Exit, Diagnostic> {
     match &cli.command {
         Command::Train(flags) => commands::train::run(flags, &cli.global, console),
-        _ => Ok(Exit::Success),
+        Command::Eval(flags) => commands::eval::run(flags, &cli.global, console),
+        Command::Predict(flags) => commands::predict::run(flags, &cli.global, console),
+        Command::Summary(flags) => commands::summary::run(flags, &cli.global, console),
+        Command::Gradcheck(flags) => commands::gradcheck::run(flags, &cli.global, console),
+        Command::Doctor => commands::doctor::run(&cli.global, console),
     }
 }

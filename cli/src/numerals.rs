@@ -14,15 +14,6 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.2}%", share * 100.0)
 }
 
-/// `840`, `117.6k`, `2.5M`, `1.2G`
-pub(crate) fn short_count(n: u64) -> String {
-    let units = [(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")];
-    match units.into_iter().find(|(size, _)| n >= *size) {
-        Some((size, unit)) => format!("{:.1}{unit}", n as f64 / size as f64),
-        None => n.to_string(),
-    }
-}
-
 /// `512 B`, `4.7 KiB`, `1.2 MiB`
 pub(crate) fn bytes(n: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -53,7 +44,6 @@ mod tests {
         assert_eq!(count(61_706), "61,706");
         assert_eq!(percent(0.98714), "98.71%");
         assert_eq!(percent(f64::NAN), "NaN%");
-        assert_eq!([840, 117_600, 2_500_000].map(short_count), ["840", "117.6k", "2.5M"]);
         assert_eq!([512, 4_813, 1 << 30].map(bytes), ["512 B", "4.7 KiB", "1.0 GiB"]);
         let shown = |s: f64| duration(Duration::from_secs_f64(s));
         assert_eq!(

@@ -59,24 +59,41 @@ impl Picture {
         Ok(Picture { width: frame.width as usize, height: frame.height as usize, levels })
     }
 
-    /// The picture as a network with inputs of `height` × `width` wants it, in 0..=255.
-    pub(crate) fn prepare(&self, height: usize, width: usize, fit: Fit, invert: Invert) -> Vec<u8> {
-        let picture = match invert {
-            Invert::Never => self.clone(),
-            Invert::Always => self.inverted(),
-            Invert::Auto if self.border() > 127.5 => self.inverted(),
-            Invert::Auto => self.clone(),
+    /// The picture as a network with inputs of `height` × `width` wants it, in 0..=255, and what was done to it.
+    pub(crate) fn prepare(
+        &self,
+        height: usize,
+        width: usize,
+        fit: Fit,
+        invert: Invert,
+    ) -> (Vec<u8>, Vec<String>) {
+        let is_inverted = match invert {
+            Invert::Never => false,
+            Invert::Always => true,
+            Invert::Auto => self.border() > 127.5,
         };
+        let picture = if is_inverted { self.inverted() } else { self.clone() };
+        let mut done: Vec<String> =
+            is_inverted.then(|| "dark and light swapped".to_string()).into_iter().collect();
+        let (h, w) = (self.height, self.width);
         let placed = match fit {
             // Of the right size already: as it is, like the pictures of the data set itself.
-            _ if (picture.height, picture.width) == (height, width) => picture,
-            Fit::Whole => picture.centred(height, width, (height, width), Centre::Middle),
+            _ if (h, w) == (height, width) => picture,
+            Fit::Whole => {
+                done.push(format!("{w}×{h} scaled to {width}×{height}"));
+                picture.centred(height, width, (height, width), Centre::Middle)
+            }
             Fit::Digit => {
                 let ink = picture.ink();
-                ink.centred(height, width, (height * 20 / 28, width * 20 / 28), Centre::Mass)
+                let (inner_height, inner_width) = (height * 20 / 28, width * 20 / 28);
+                done.push(format!(
+                    "ink of {}×{} out of {w}×{h} scaled into {inner_width}×{inner_height}, its centre of mass in the middle",
+                    ink.width, ink.height
+                ));
+                ink.centred(height, width, (inner_height, inner_width), Centre::Mass)
             }
         };
-        placed.levels.iter().map(|x| x.round().clamp(0.0, 255.0) as u8).collect()
+        (placed.levels.iter().map(|x| x.round().clamp(0.0, 255.0) as u8).collect(), done)
     }
 
     fn at(&self, row: usize, column: usize) -> f32 {
@@ -245,10 +262,11 @@ mod tests {
         let picture =
             Picture { width: 28, height: 28, levels: levels.iter().map(|x| f32::from(*x)).collect() };
         for fit in [Fit::Whole, Fit::Digit] {
-            assert_eq!(picture.prepare(28, 28, fit, Invert::Auto), levels);
+            assert_eq!(picture.prepare(28, 28, fit, Invert::Auto), (levels.clone(), vec![]));
         }
         let inverted: Vec<u8> = levels.iter().map(|x| 255 - x).collect();
-        assert_eq!(picture.prepare(28, 28, Fit::Whole, Invert::Always), inverted);
+        let (pixels, done) = picture.prepare(28, 28, Fit::Whole, Invert::Always);
+        assert_eq!((pixels, done), (inverted, vec!["dark and light swapped".to_string()]));
     }
 
     #[test]
@@ -263,7 +281,9 @@ mod tests {
                 }
             }
         }
-        let digit = picture.prepare(28, 28, Fit::Digit, Invert::Auto);
+        let (digit, done) = picture.prepare(28, 28, Fit::Digit, Invert::Auto);
+        assert_eq!(done[0], "dark and light swapped");
+        assert!(done[1].starts_with("ink of 30×80 out of 300×200"), "{done:?}");
         let digit = Picture { width: 28, height: 28, levels: digit.iter().map(|x| f32::from(*x)).collect() };
         let (row, column) = digit.mass();
         assert!((row - 14.0).abs() <= 0.6 && (column - 14.0).abs() <= 0.6, "{row} {column}");
@@ -292,7 +312,7 @@ mod tests {
             for level in [0.0, 255.0, 100.0] {
                 let picture = Picture { width: w, height: h, levels: vec![level; w * h] };
                 for fit in [Fit::Whole, Fit::Digit] {
-                    assert_eq!(picture.prepare(28, 28, fit, Invert::Auto).len(), 784);
+                    assert_eq!(picture.prepare(28, 28, fit, Invert::Auto).0.len(), 784);
                 }
             }
         }

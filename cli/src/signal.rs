@@ -3,13 +3,18 @@
 //! `signal-hook` rather than `ctrlc`, because the exit code (130 or 143) depends on which signal it was.
 
 use std::io;
+use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::iterator;
 
 use crate::diagnostic::Exit;
+
+/// Signals this close together are one request: `timeout` and batch systems send each to the process and its group.
+const ECHO: Duration = Duration::from_millis(250);
 
 /// Whether somebody asked the program to stop.
 #[derive(Clone, Debug, Default)]
@@ -20,15 +25,25 @@ pub(crate) struct Signals {
 impl Signals {
     /// From now on the first signal is remembered, and the second ends the program with its exit code.
     pub(crate) fn install() -> io::Result<Self> {
-        let received = Arc::new(AtomicUsize::new(0));
-        let armed = Arc::new(AtomicBool::new(false));
-        for (signal, exit) in [(SIGINT, Exit::Interrupted), (SIGTERM, Exit::Terminated)] {
-            // In this order: the shutdown must see the flag as the signals before left it.
-            flag::register_conditional_shutdown(signal, exit.code().into(), armed.clone())?;
-            flag::register(signal, armed.clone())?;
-            flag::register_usize(signal, received.clone(), exit.code().into())?;
-        }
-        Ok(Signals { received })
+        let signals = Signals::default();
+        let received = signals.received.clone();
+        let mut arrivals = iterator::Signals::new([SIGINT, SIGTERM])?;
+        let listen = move || {
+            let mut first: Option<Instant> = None;
+            for signal in arrivals.forever() {
+                let exit = if signal == SIGTERM { Exit::Terminated } else { Exit::Interrupted };
+                match first {
+                    None => {
+                        first = Some(Instant::now());
+                        received.store(exit.code().into(), Ordering::SeqCst);
+                    }
+                    Some(first) if first.elapsed() < ECHO => {}
+                    Some(_) => process::exit(exit.code().into()),
+                }
+            }
+        };
+        std::thread::Builder::new().name("signals".into()).spawn(listen)?;
+        Ok(signals)
     }
 
     /// How to end, if a signal has come.
@@ -46,7 +61,13 @@ mod tests {
     fn the_first_signal_is_remembered_with_its_code() {
         let signals = Signals::install().unwrap();
         assert_eq!(signals.received(), None);
+        // The second comes too soon to be meant as one of its own.
         signal_hook::low_level::raise(SIGTERM).unwrap();
+        signal_hook::low_level::raise(SIGTERM).unwrap();
+        let began = Instant::now();
+        while signals.received().is_none() && began.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         assert_eq!(signals.received(), Some(Exit::Terminated));
     }
 }

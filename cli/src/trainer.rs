@@ -5,8 +5,9 @@ use std::time::{Instant, SystemTime};
 
 use cotangent::device::cpu::isa;
 use cotangent::nn::{Call, Parameters, ParametersExt};
+use cotangent::ops::ExpectFinite;
 use cotangent::optim::{Optimizer, clip_grad_norm};
-use cotangent::{Device, Gradients, Param, Step, Tensor, attempt, finite};
+use cotangent::{Device, Gradients, Op, Step, Tensor, attempt, finite};
 
 use crate::checkpoint::{About, Checkpoint, OPTIM, Position, SCHEDULE};
 use crate::console::Console;
@@ -73,19 +74,18 @@ impl Steps {
         }
     }
 
-    fn run(&mut self, x: &Tensor, y: &Tensor) -> Result<(Tensor, Tensor), Diagnostic> {
-        let done = match self {
+    fn run(&mut self, x: &Tensor, y: &Tensor) -> cotangent::Result<(Tensor, Tensor)> {
+        match self {
             Steps::Recorded(step) => attempt(|| step.run([x, y])).flatten(),
             Steps::Eager(body) => attempt(|| body([x.clone(), y.clone()])),
-        };
-        Ok(done?)
+        }
     }
 }
 
-/// Loss, number of right answers and gradients of a batch.
+/// Loss, number of right answers and gradients of a batch. A loss that is not finite is a fault: no weight changes.
 fn differentiate(model: &Model, x: &Tensor, y: &Tensor) -> (Tensor, Tensor, Gradients) {
     let logits = model.call(x);
-    let loss = logits.cross_entropy(y);
+    let loss = logits.cross_entropy(y).expect_finite();
     let correct = logits.detach().argmax(1).eq(y).sum();
     let gradients = loss.backward();
     (loss.detach(), correct, gradients)
@@ -110,9 +110,6 @@ pub(crate) struct Trainer<'c> {
     patience: Patience,
     /// Steps in an epoch.
     steps_per_epoch: u64,
-    /// All parameters, and their values before the step that is being computed.
-    parameters: Vec<Param>,
-    before: Vec<Tensor>,
     began: Instant,
     started: String,
     /// The last evaluation on the test examples in this process.
@@ -139,8 +136,6 @@ impl<'c> Trainer<'c> {
                 waited: about.epochs_since_best,
             },
             steps_per_epoch,
-            parameters: parts.model.parameters().into_iter().map(|(_, p)| p).collect(),
-            before: Vec::new(),
             began: Instant::now(),
             started: now(),
             tested: None,
@@ -222,14 +217,13 @@ impl<'c> Trainer<'c> {
     fn step(&mut self, x: &Tensor, y: &Tensor) -> Result<(), Diagnostic> {
         let at = self.parts.about.position.step;
         self.parts.optimizer.rate().put(self.parts.rate.at(at));
-        // Handles, not copies: should the loss not be finite, the weights that made it so are still there.
-        self.before.clear();
-        self.before.extend(self.parameters.iter().map(Param::value));
-        let (loss, correct) = self.steps.run(x, y)?;
-        let (loss, correct) = (loss.item(), correct.item());
-        if !loss.is_finite() {
-            return Err(self.diverged(loss, x, y));
-        }
+        let (loss, correct) = match self.steps.run(x, y) {
+            Ok((loss, correct)) => (loss.item(), correct.item()),
+            Err(cotangent::Error::Fault(f)) if f.verb == ExpectFinite.name() => {
+                return Err(self.diverged(f.value, x, y));
+            }
+            Err(other) => return Err(other.into()),
+        };
         let examples = x.size(0) as u64;
         let position = &mut self.parts.about.position;
         position.step += 1;
@@ -242,10 +236,7 @@ impl<'c> Trainer<'c> {
     }
 
     /// The batch once more, operation by operation, to find where its numbers left the finite ones.
-    fn diverged(&mut self, loss: f64, x: &Tensor, y: &Tensor) -> Diagnostic {
-        for (parameter, value) in self.parameters.iter().zip(&self.before) {
-            parameter.set(value);
-        }
+    fn diverged(&self, loss: f64, x: &Tensor, y: &Tensor) -> Diagnostic {
         let Position { epoch, step_in_epoch, .. } = self.parts.about.position;
         let (step, epoch) = (step_in_epoch + 1, epoch + 1);
         let found = Diagnostic::new(
@@ -253,11 +244,11 @@ impl<'c> Trainer<'c> {
             format!("the loss is {loss} at step {step} of epoch {epoch}: the run has diverged"),
         );
         let found = match finite(|| drop(differentiate(&self.parts.model, x, y))) {
-            Err(cotangent::Error::NonFinite { message }) => found.note(message),
+            Err(cotangent::Error::NonFinite { message }) => found.note(without_place(&message)),
             _ => found,
         };
         let lr = self.parts.about.config.optim.lr.unwrap_or_default();
-        let found = found.help(format!("a lower rate, such as `--lr {}`", lr / 10.0));
+        let found = found.help(format!("a lower rate, such as `--lr {}`", rounded(lr / 10.0)));
         let last = self.parts.folder.checkpoint(Kind::Last);
         if last.is_file() { found.note(format!("{} is finite", last.display())) } else { found }
     }
@@ -455,6 +446,20 @@ impl<'c> Trainer<'c> {
     }
 }
 
+/// `matmul in fc2 at src/x.rs:8:2 gave …` without the line of source code, which says nothing to who runs the program.
+fn without_place(message: &str) -> String {
+    let cut = message.split_once(" at ").and_then(|(before, rest)| {
+        let gave = rest.find(" gave ")?;
+        Some(format!("{before}{}", &rest[gave..]))
+    });
+    cut.unwrap_or_else(|| message.to_string())
+}
+
+/// With two digits that count.
+fn rounded(x: f64) -> f64 {
+    format!("{x:.1e}").parse().unwrap_or(x)
+}
+
 /// The table's first line; with columns for validation where there is any.
 fn heading(validation: bool) -> String {
     let val = if validation { format!("{:>11}{:>11}", "val loss", "val acc") } else { String::new() };
@@ -484,6 +489,14 @@ fn row(f: &Figures) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_place_in_the_source_is_left_out() {
+        let message = "matmul in fc2 at a/b.rs:8:2 gave 9 of 64 values, the first -inf at position 3";
+        assert_eq!(without_place(message), "matmul in fc2 gave 9 of 64 values, the first -inf at position 3");
+        assert_eq!(without_place("ln gave 1 at position 0"), "ln gave 1 at position 0");
+        assert_eq!([rounded(0.07 / 10.0), rounded(50.0)], [0.007, 50.0]);
+    }
 
     #[test]
     fn the_table_stands_in_columns() {

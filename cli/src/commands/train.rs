@@ -98,7 +98,7 @@ impl Plan {
         console: &mut Console,
     ) -> Result<Parts, Diagnostic> {
         let config = self.config().clone();
-        let data = Data::load(&config.data, config.seed)?;
+        let data = Data::load(&config.data, config.seed, None)?;
         let batch = config.data.batch.min(count(&data.train));
         let (model, summary) = match &self {
             Plan::New(_) => model::build(config.model, data.shape, data.classes.len(), config.seed, batch)?,

@@ -1,0 +1,187 @@
+//! `cotangent eval`: how good a trained network is, class by class.
+
+use cotangent::nn::ParametersExt;
+use serde::Serialize;
+
+use super::{place, trained};
+use crate::checkpoint::Checkpoint;
+use crate::config::DataName;
+use crate::console::Console;
+use crate::data::{Data, count};
+use crate::diagnostic::{Diagnostic, Exit};
+use crate::evaluation::{Evaluation, Evaluator};
+use crate::flags::{Eval, Global, Split};
+use crate::machine;
+use crate::model;
+use crate::numerals::{self, percent};
+
+/// How many of the most frequent mistakes machines are told.
+const MISTAKES: usize = 10;
+
+/// One class, for machines and for the table.
+#[derive(Serialize)]
+struct Class<'a> {
+    name: &'a str,
+    examples: u64,
+    correct: u64,
+    /// Of those that were taken for this class, the share that is of it; absent when none was.
+    precision: Option<f64>,
+    /// Of those that are of this class, the share that was taken for it; absent when there is none.
+    recall: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Mistake<'a> {
+    truth: &'a str,
+    predicted: &'a str,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    checkpoint: &'a std::path::Path,
+    epoch: u64,
+    data: String,
+    split: &'static str,
+    examples: u64,
+    wrong: u64,
+    accuracy: f64,
+    loss: f64,
+    classes: Vec<Class<'a>>,
+    hardest: Vec<Mistake<'a>>,
+    /// Row: the true class; column: the predicted one.
+    confusion: &'a [Vec<u64>],
+}
+
+/// Evaluates a checkpoint.
+pub(crate) fn run(flags: &Eval, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
+    let (found, checkpoint) = trained(&flags.run)?;
+    let (device, threads) = place(global)?;
+    let (data, name) = examples(flags, &checkpoint)?;
+    let (part, split) = match flags.split {
+        Split::Train => (&data.train, "train"),
+        Split::Val => (&data.val, "val"),
+        Split::Test => (&data.test, "test"),
+    };
+    if count(part) == 0 {
+        let title = "this run held out no examples of its training set";
+        return Err(Diagnostic::new(Exit::Usage, title).help("`--split train` or `--split test`"));
+    }
+    let classes = &checkpoint.about.classes;
+    let (found_here, evaluation) = (found.checkpoint, {
+        let chunk = (flags.batch as usize).min(count(part));
+        let (network, _) = model::restore(&checkpoint, chunk)?;
+        network.to_device(&device);
+        machine::with_threads(threads, || {
+            Evaluator::new(&network, &device).run(part, classes.len(), chunk, || false)
+        })?
+    });
+    // Nothing stops it before the end.
+    let Some(evaluation) = evaluation else { return Ok(Exit::Failure) };
+    let report = Report {
+        checkpoint: &found_here,
+        epoch: checkpoint.about.position.epoch,
+        data: name.to_string(),
+        split,
+        examples: evaluation.examples(),
+        wrong: evaluation.examples() - evaluation.correct(),
+        accuracy: evaluation.accuracy(),
+        loss: evaluation.loss,
+        classes: by_class(&evaluation, classes),
+        hardest: evaluation
+            .hardest(MISTAKES)
+            .iter()
+            .map(|c| Mistake { truth: &classes[c.truth], predicted: &classes[c.predicted], count: c.count })
+            .collect(),
+        confusion: &evaluation.confusion,
+    };
+    if console.json() {
+        console.print_json(&report)?;
+    } else {
+        console.print(&text(&report, evaluation.hardest_line(classes)))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// The run's examples, or others that its network can classify.
+fn examples(flags: &Eval, checkpoint: &Checkpoint) -> Result<(Data, DataName), Diagnostic> {
+    let about = &checkpoint.about;
+    let mut config = about.config.data.clone();
+    if let Some(name) = &flags.data {
+        if flags.split == Split::Val {
+            let title = "which examples were held out is known of the run's own data only";
+            return Err(Diagnostic::new(Exit::Usage, title).help("leave `--data` or `--split val` out"));
+        }
+        config.name = DataName::try_from(name.clone())
+            .map_err(|words| Diagnostic::new(Exit::Usage, format!("`--data`: {words}")))?;
+        config.val_split = 0.0;
+    }
+    let data = Data::load(&config, about.config.seed, Some(&about.normalisation))?;
+    if about.input_shape != data.shape {
+        let [c, h, w] = data.shape;
+        let title = format!(
+            "{} holds images of {c}×{h}×{w}, and the network takes {:?}",
+            config.name, about.input_shape
+        );
+        return Err(Diagnostic::new(Exit::Usage, title));
+    }
+    if data.classes.len() > about.classes.len() {
+        let (there, here) = (data.classes.len(), about.classes.len());
+        let title = format!("{} has {there} classes, and the network knows {here}", config.name);
+        return Err(Diagnostic::new(Exit::Usage, title));
+    }
+    Ok((data, config.name))
+}
+
+fn by_class<'a>(found: &Evaluation, names: &'a [String]) -> Vec<Class<'a>> {
+    let share = |part: u64, of: u64| (of > 0).then(|| part as f64 / of as f64);
+    let of_class = |(c, name): (usize, &'a String)| {
+        let (correct, examples) = (found.confusion[c][c], found.confusion[c].iter().sum());
+        let taken: u64 = found.confusion.iter().map(|row| row[c]).sum();
+        Class { name, examples, correct, precision: share(correct, taken), recall: share(correct, examples) }
+    };
+    names.iter().enumerate().map(of_class).collect()
+}
+
+fn text(r: &Report<'_>, hardest: Option<String>) -> String {
+    let (examples, wrong) = (numerals::count(r.examples), numerals::count(r.wrong));
+    let mut text = format!(
+        "{} (epoch {})\n\n  {} on {examples} {} images of {} ({wrong} wrong), loss {:.4}\n\n",
+        r.checkpoint.display(),
+        r.epoch,
+        percent(r.accuracy),
+        r.split,
+        r.data,
+        r.loss
+    );
+    let names = r.classes.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).max("class".len());
+    let line = |name: &str, cells: [&str; 4]| {
+        let [a, b, c, d] = cells;
+        format!("  {name:>names$}{a:>10}{b:>10}{c:>12}{d:>10}\n")
+    };
+    text += &line("class", ["images", "right", "precision", "recall"]);
+    for c in &r.classes {
+        let shown = |share: Option<f64>| share.map_or("–".to_string(), percent);
+        let (images, right) = (numerals::count(c.examples), numerals::count(c.correct));
+        text += &line(c.name, [&images, &right, &shown(c.precision), &shown(c.recall)]);
+    }
+    if let Some(hardest) = hardest {
+        text += &format!("\n  {hardest}\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn precision_goes_down_a_column_and_recall_along_a_row() {
+        let confusion = vec![vec![6, 2, 0], vec![2, 6, 0], vec![0, 0, 0]];
+        let found = Evaluation { loss: 0.5, confusion };
+        let names = ["a", "b", "c"].map(String::from);
+        let classes = by_class(&found, &names);
+        assert_eq!((classes[0].precision, classes[0].recall), (Some(0.75), Some(0.75)));
+        assert_eq!((classes[2].precision, classes[2].recall, classes[2].examples), (None, None, 0));
+    }
+}
