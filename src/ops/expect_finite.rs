@@ -32,7 +32,7 @@ impl Op for ExpectFinite {
         crate::dispatch!(float call.inputs[0].dtype, T => {
             let x = call.inputs[0].packed::<T>();
             if let Some(i) = x.iter().position(|x| !x.is_finite()) {
-                fault.report(i, f64::from(x[i]), || "a finite number was expected; a lower rate, or clipping, helps".into());
+                fault.report(i, crate::tensor::Element::to_number(x[i]).to_f64(), || "a finite number was expected; a lower rate, or clipping, helps".into());
             }
             call.output::<T>().copy_from_slice(x);
         })

@@ -637,31 +637,4 @@ mod tests {
         });
         assert!(results.iter().all(|r| *r == results[0]));
     }
-
-    /// `cargo test --release -- --ignored --nocapture pools_of_lenet`
-    #[test]
-    #[ignore = "a measurement, not a check"]
-    fn pools_of_lenet() {
-        let pool = Pool { planes: 64 * 6, h: 28, w: 28, oh: 14, ow: 14, ..HALVES };
-        let x: Vec<f32> = (0..pool.planes * pool.input()).map(|i| ((i * 7919) % 1000) as f32 / 7.0).collect();
-        let n = pool.planes * pool.output();
-        let (mut y, mut at, mut dx) = (vec![0.0; n], vec![0u8; n], vec![0.0; x.len()]);
-        let mut best = [f64::MAX; 4];
-        let divisor = Divisor { count_include_pad: true, divisor_override: None };
-        rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(|| {
-            for _ in 0..300 {
-                for (i, best) in best.iter_mut().enumerate() {
-                    let start = std::time::Instant::now();
-                    match i {
-                        0 => max_pool2d(&pool, &x, &mut y, &mut at),
-                        1 => max_pool2d_scatter(&pool, &y, &at, &mut dx),
-                        2 => avg_pool2d(&pool, &divisor, &x, &mut y),
-                        _ => avg_pool2d_backward(&pool, &divisor, &y, &mut dx),
-                    }
-                    *best = best.min(start.elapsed().as_secs_f64() * 1e6);
-                }
-            }
-        });
-        println!("max {:.0} µs, scatter {:.0}, mean {:.0}, spread {:.0}", best[0], best[1], best[2], best[3]);
-    }
 }
