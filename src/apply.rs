@@ -83,20 +83,26 @@ impl Origin {
         Origin { pass, ..self.clone() }
     }
 
+    /// Where a mistake was made; one made in a derivative names the operation that it belongs to.
+    pub(crate) fn mark(&self, m: &mut crate::error::Mistake) {
+        m.path = self.path.to_string();
+        m.place = self.place().to_string();
+        m.pass = match self.pass {
+            Pass::Forward => "forward",
+            Pass::Push => "pushforward",
+            Pass::Pull => "pullback",
+        };
+        if self.pass != Pass::Forward && self.verb != m.verb {
+            let of = if m.verb.is_empty() { "" } else { " of " };
+            m.verb = format!("{}{of}{}", m.verb, self.verb);
+        }
+    }
+
     pub(crate) fn name(&self, op: &dyn Op, error: Error) -> Error {
         match error {
             Error::Mistake(mut m) if m.verb.is_empty() => {
                 m.verb = op.name().into();
-                m.path = self.path.to_string();
-                m.place = self.place().to_string();
-                m.pass = match self.pass {
-                    Pass::Forward => "forward",
-                    Pass::Push => "pushforward",
-                    Pass::Pull => "pullback",
-                };
-                if self.pass != Pass::Forward && self.verb != op.name() {
-                    m.verb = format!("{} of {}", op.name(), self.verb);
-                }
+                self.mark(&mut m);
                 Error::Mistake(m)
             }
             other => other,

@@ -208,6 +208,14 @@ impl Error {
         if let Error::Mistake(m) = &mut self
             && m.place.is_empty()
         {
+            if let Some(origin) = context::with(|c| c.origin.clone()) {
+                origin.mark(m);
+            }
+        }
+        if let Error::Mistake(m) = &mut self
+            && m.place.is_empty()
+        {
+            m.pass = "forward";
             let line = panic::Location::caller();
             let (path, call) = (context::path(), context::call_site());
             let place = if context::in_crate(line) { call.unwrap_or(line) } else { line };

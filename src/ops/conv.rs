@@ -277,8 +277,9 @@ pub(crate) fn window_size(
                     fits.push(format!("padding {} with stride {s} gives {total}", zeros[0] + p));
                 }
             }
-            let crop = size - room % stride;
-            fits.push(format!("crop the input to {crop} for {}", (room - room % stride) / stride + 1));
+            if let Some(crop) = size.checked_sub(room % stride).filter(|crop| *crop > 0) {
+                fits.push(format!("crop the input to {crop} for {}", room / stride + 1));
+            }
             Err(Error::mistake(format!("{formula} = {} is not an integer", trimmed(exact)))
                 .help(format!("{}; or `.rounding(Floor)`, PyTorch's rule", fits.join("; "))))
         }

@@ -34,6 +34,19 @@ fn is_index(s: &Spec) -> Result<()> {
     }
 }
 
+/// Places are whole numbers; a real one is a mistake, not something to cut.
+#[track_caller]
+fn whole(verb: &str, index: &Tensor) -> Tensor {
+    if index.dtype().is_float() || index.dtype() == DType::Bool {
+        let advice = match index.dtype() {
+            DType::Bool => "truth values select with `masked_select`, or by `where_`",
+            _ => "`index.cast(DType::I64)`",
+        };
+        Error::mistake(format!("an index holds whole numbers, not {}", index.dtype())).verb(verb).help(advice).raise()
+    }
+    index.cast(DType::I64)
+}
+
 fn within(index: &Shape, whole: &Shape, axis: usize) -> Result<()> {
     let fits = index.rank() == whole.rank()
         && axis < whole.rank()
@@ -403,7 +416,7 @@ impl Tensor {
     #[track_caller]
     pub fn gather(&self, axis: isize, index: &Tensor) -> Tensor {
         let axis = self.shape().axis(axis).map_err(|e| e.verb("gather")).or_raise();
-        apply(Gather { axis }, &[self, &index.cast(DType::I64)])
+        apply(Gather { axis }, &[self, &whole("gather", index)])
     }
 
     /// `y = self`, with `source` added at `index` along an axis; several may meet in one place.
@@ -420,7 +433,7 @@ impl Tensor {
     #[track_caller]
     pub fn scatter_add(&self, axis: isize, index: &Tensor, source: &Tensor) -> Tensor {
         let axis = self.shape().axis(axis).map_err(|e| e.verb("scatter_add")).or_raise();
-        self + apply(ScatterAdd { axis, shape: *self.shape() }, &[source, &index.cast(DType::I64)])
+        self + apply(ScatterAdd { axis, shape: *self.shape() }, &[source, &whole("scatter_add", index)])
     }
 
     /// Whole slices of an axis, by the places in a list: `index_select(0, [2, 0])` are rows 2 and 0.
@@ -437,7 +450,7 @@ impl Tensor {
         let n = index.numel();
         let mut dims = vec![1; self.rank()];
         dims[a] = n;
-        let index = index.cast(DType::I64).reshape(dims).expand(self.shape().with(a, n));
+        let index = whole("index_select", index).reshape(dims).expand(self.shape().with(a, n));
         apply(Gather { axis: a }, &[self, &index])
     }
 
