@@ -50,3 +50,12 @@ pub use observe::{Log, Observer, finite, observe};
 pub use ops::{Attribute, Batch, Cost, Mode, Op};
 pub use step::{Outputs, Plan, Step, shapes};
 pub use tensor::{DType, Element, Index, Indices, Layout, MAX_RANK, Number, Shape, Spec, Tensor, is_recording};
+
+// The examples of the repository's pages run as the library's own do.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../CONTRIBUTING.md")]
+struct Contributing;
