@@ -400,7 +400,9 @@ impl<'c> Trainer<'c> {
             resumed_at_step: about.position.step,
             config: &config,
         }));
-        self.console.say(&heading(count(&data.val) > 0));
+        if about.position.epoch < about.config.train.epochs {
+            self.console.say(&heading(count(&data.val) > 0));
+        }
     }
 
     /// The last lines.

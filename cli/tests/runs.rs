@@ -1,0 +1,365 @@
+//! The program as its users run it: whole runs on a tiny data set, looked at from outside.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+
+/// A folder with a data set `tiny` of four classes of 28 × 28 images, removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("cotangent-runs-{}-{n}", std::process::id()));
+        fs::create_dir_all(path.join("tiny")).unwrap();
+        let scratch = Scratch(path);
+        scratch.split("train", 120, 0);
+        scratch.split("t10k", 24, 0);
+        scratch
+    }
+
+    /// Half of each image is light: the upper, lower, left or right one. Labels count from `first`.
+    fn split(&self, part: &str, n: u32, first: u8) {
+        let mut noise = 12345_u32;
+        let mut random = move |below: u32| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 16) % below
+        };
+        let (mut images, mut labels) = (vec![0, 0, 8, 3], vec![0, 0, 8, 1]);
+        for size in [n, 28, 28] {
+            images.extend(size.to_be_bytes());
+        }
+        labels.extend(n.to_be_bytes());
+        for i in 0..n {
+            let class = i % 4;
+            labels.push(class as u8 + first);
+            for row in 0..28 {
+                for column in 0..28 {
+                    let light = [row < 14, row >= 14, column < 14, column >= 14][class as usize];
+                    images.push(if light { 120 + random(136) } else { random(90) } as u8);
+                }
+            }
+        }
+        fs::write(self.0.join(format!("tiny/{part}-images-idx3-ubyte")), images).unwrap();
+        fs::write(self.0.join(format!("tiny/{part}-labels-idx1-ubyte")), labels).unwrap();
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cotangent"));
+        command.args(line.split_whitespace()).current_dir(&self.0);
+        command.env_remove("RAYON_NUM_THREADS").env("NO_COLOR", "1");
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    /// A run that ends well; its events.
+    fn events(&self, line: &str) -> Vec<Value> {
+        let output = self.run(line);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{line}\n{text}");
+        events(&output.stdout)
+    }
+
+    /// The fingerprint of the final weights of a run.
+    fn fingerprint(&self, line: &str) -> String {
+        print_of(&self.events(line))
+    }
+
+    /// A command that must fail: its exit code, and all that it says.
+    fn failure(&self, line: &str) -> (i32, String) {
+        let output = self.run(line);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!text.contains("panicked"), "{line}\n{text}");
+        (output.status.code().unwrap(), text)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn events(stdout: &[u8]) -> Vec<Value> {
+    stdout
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| serde_json::from_slice(l).unwrap())
+        .collect()
+}
+
+fn print_of(events: &[Value]) -> String {
+    let end = events.last().unwrap();
+    assert_eq!(end["event"], "run_end");
+    end["fingerprint"].as_str().unwrap().to_string()
+}
+
+#[test]
+fn a_run_tells_its_story_in_events_and_files() {
+    let scratch = Scratch::new();
+    let events = scratch.events("train --data idx:tiny --epochs 3 --batch 16 --json");
+    let kinds: Vec<&str> = events.iter().map(|e| e["event"].as_str().unwrap()).collect();
+    let epoch = ["epoch", "checkpoint", "checkpoint"];
+    assert_eq!(kinds, [&["run_start"][..], &epoch, &epoch, &epoch, &["run_end"]].concat());
+    assert!(events.iter().all(|e| e["v"] == 1));
+    assert_eq!(events[0]["train_examples"], 120);
+    assert_eq!(events[0]["parameters"], 61_196);
+    for key in ["train_seconds", "train_loss", "test_loss", "test_acc"] {
+        assert!(events[1][key].is_number(), "{key}");
+    }
+    // It learns: four halves are easy.
+    assert!(events[7]["train_loss"].as_f64() < events[1]["train_loss"].as_f64());
+    assert_eq!(events[10]["status"], "finished");
+    let run = scratch.0.join("runs/lenet5-tiny-001");
+    for file in ["config.toml", "run.json", "metrics.csv", "log.txt", "model.txt"] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    assert_eq!(fs::read_to_string(run.join("metrics.csv")).unwrap().lines().count(), 4);
+    let record: Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
+    assert_eq!((&record["status"], &record["fingerprint"]), (&"finished".into(), &events[10]["fingerprint"]));
+    // PyTorch's names and layouts; without validation `best` is `last`.
+    let last = fs::read(run.join("checkpoints/last.safetensors")).unwrap();
+    assert_eq!(last, fs::read(run.join("checkpoints/best.safetensors")).unwrap());
+    let tensors = safetensors::SafeTensors::deserialize(&last).unwrap();
+    assert_eq!(tensors.tensor("conv1.weight").unwrap().shape(), [6, 1, 5, 5]);
+    assert_eq!(tensors.tensor("fc3.bias").unwrap().shape(), [4]);
+    assert!(tensors.tensor("optim.momentum.fc3.bias").is_ok(), "{:?}", tensors.names());
+    // The configuration that it wrote makes the same run again.
+    let again = scratch.events("train -c runs/lenet5-tiny-001/config.toml --json");
+    assert_eq!(print_of(&again), print_of(&events));
+    assert!(scratch.0.join("runs/lenet5-tiny-002").is_dir());
+    assert_eq!(scratch.0.join("runs/latest").canonicalize().unwrap().file_name().unwrap(), "lenet5-tiny-002");
+}
+
+#[test]
+fn the_weights_do_not_depend_on_threads_nor_on_recording() {
+    let scratch = Scratch::new();
+    let line = "train --data idx:tiny --epochs 2 --batch 32 --json";
+    let one = scratch.fingerprint(&format!("{line} --threads 1"));
+    for other in [
+        "--threads 2",
+        "--threads 3",
+        "--threads 4",
+        "--threads 7",
+        "--threads 2 --eager",
+        "--device virtual",
+    ] {
+        assert_eq!(scratch.fingerprint(&format!("{line} {other}")), one, "{other}");
+    }
+    assert_ne!(scratch.fingerprint(&format!("{line} --seed 1")), one);
+}
+
+/// Starts a run, sends the signal after its first epoch, and gives its exit code and events.
+#[cfg(unix)]
+fn interrupted(scratch: &Scratch, line: &str, signal: &str) -> (i32, Vec<Value>, String) {
+    let mut child = scratch.command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("\"event\":\"epoch\"") {
+        assert!(stdout.read_until(b'\n', &mut seen).unwrap() > 0, "the run ended before its first epoch");
+    }
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    while stdout.read_until(b'\n', &mut seen).unwrap() > 0 {}
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap(), events(&seen), text)
+}
+
+#[cfg(unix)]
+#[test]
+fn interrupted_and_resumed_is_uninterrupted() {
+    let scratch = Scratch::new();
+    let settings = [
+        "--epochs 12 --batch 4",
+        "--epochs 12 --batch 4 --optim adam --lr 0.001 --val-split 0.2 --set data.sampler=iid \
+         --set optim.schedule.name=plateau --set optim.schedule.patience=0 --set optim.clip_norm=1",
+    ];
+    for (i, settings) in settings.iter().enumerate() {
+        let line = format!("train --data idx:tiny --json {settings}");
+        let whole = scratch.fingerprint(&format!("{line} --threads 1 --name whole{i}"));
+        let (code, seen, text) = interrupted(&scratch, &format!("{line} --threads 2 --name cut{i}"), "-INT");
+        assert_eq!(code, 130, "{text}");
+        assert!(text.contains(&format!("cotangent train --resume runs/cut{i}")), "{text}");
+        let end = seen.last().unwrap();
+        assert_eq!((&end["status"], &end["exit_code"]), (&"interrupted".into(), &130.into()));
+        assert!(end["epochs"].as_u64().unwrap() < 12);
+        let resumed = scratch.events(&format!("train --resume runs/cut{i} --threads 3 --json"));
+        assert_eq!(resumed[0]["resumed_at_step"], end["step"]);
+        assert_eq!(print_of(&resumed), whole, "{settings}");
+        let figures = |name: &str| -> Vec<String> {
+            let text = fs::read_to_string(scratch.0.join(format!("runs/{name}{i}/metrics.csv"))).unwrap();
+            // All but the seconds.
+            let cells = |row: &str| {
+                row.split(',')
+                    .enumerate()
+                    .filter(|(i, _)| *i != 3)
+                    .map(|(_, c)| c.to_string() + ",")
+                    .collect()
+            };
+            text.lines().map(cells).collect()
+        };
+        assert_eq!(figures("cut"), figures("whole"));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_saves_too() {
+    let scratch = Scratch::new();
+    let (code, seen, text) =
+        interrupted(&scratch, "train --data idx:tiny --json --epochs 12 --batch 4 --name x", "-TERM");
+    assert_eq!(code, 143, "{text}");
+    assert_eq!(seen.last().unwrap()["status"], "interrupted");
+    assert!(scratch.0.join("runs/x/checkpoints/last.safetensors").is_file());
+}
+
+#[test]
+fn a_run_that_is_done_goes_on_with_more_epochs() {
+    let scratch = Scratch::new();
+    scratch.events("train --data idx:tiny --epochs 1 --name x --json");
+    let done = scratch.run("train --resume runs/x");
+    assert_eq!(done.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("has all its 1 epochs already"));
+    let more = scratch.events("train --resume runs/x --epochs 3 --json");
+    assert_eq!(more.iter().filter(|e| e["event"] == "epoch").count(), 2);
+    assert_eq!(more.last().unwrap()["epochs"], 3);
+}
+
+#[test]
+fn a_run_that_diverges_says_where_and_ends_with_4() {
+    let scratch = Scratch::new();
+    for way in ["", "--eager"] {
+        let (code, text) = scratch.failure(&format!(
+            "train --data idx:tiny --optim sgd --lr 1e30 --set optim.schedule=constant --batch 8 --out out{way} {way}"
+        ));
+        assert_eq!(code, 4, "{text}");
+        assert!(text.contains("the run has diverged") && text.contains("help: a lower rate"), "{text}");
+        assert!(["conv1", "conv2", "fc1", "fc2", "fc3"].iter().any(|layer| text.contains(layer)), "{text}");
+        let run = scratch.0.join(format!("out{way}/lenet5-tiny-001"));
+        assert!(!run.join("checkpoints/last.safetensors").exists());
+        assert!(fs::read_to_string(run.join("run.json")).unwrap().contains("\"diverged\""));
+    }
+}
+
+#[test]
+fn damaged_data_is_an_error_with_3() {
+    let scratch = Scratch::new();
+    let (code, text) = scratch.failure("train --data idx:nowhere");
+    assert_eq!(code, 3);
+    assert!(text.contains("there is no train-images-idx3-ubyte in nowhere"), "{text}");
+    let images = scratch.0.join("tiny/train-images-idx3-ubyte");
+    let whole = fs::read(&images).unwrap();
+    fs::write(&images, &whole[..5000]).unwrap();
+    let (code, text) = scratch.failure("train --data idx:tiny");
+    assert_eq!(code, 3);
+    assert!(text.contains("train-images-idx3-ubyte"), "{text}");
+    fs::write(&images, &whole).unwrap();
+    // D13: labels that count from 1.
+    scratch.split("train", 120, 1);
+    scratch.split("t10k", 24, 1);
+    let (code, text) = scratch.failure("train --data idx:tiny");
+    assert_eq!(code, 3);
+    assert!(text.contains("label 4 at position 3") && text.contains("from 1 to 4"), "{text}");
+    assert!(!scratch.0.join("runs").exists(), "nothing is begun before the data is known to be good");
+}
+
+#[test]
+fn devices_and_settings_that_cannot_be_end_before_anything_is_written() {
+    let scratch = Scratch::new();
+    for (line, expected, words) in [
+        ("train --device cuda:0", 5, "no CUDA device 0"),
+        ("train --data idx:tiny --val-split 500", 2, "holds out 500 of 120"),
+        (
+            "train --data idx:tiny --epochs 1 --set optim.schedule.name=cosine --set optim.schedule.warmup_steps=99",
+            2,
+            "2 steps",
+        ),
+        ("train --resume runs/none", 3, "no run and no checkpoint"),
+        ("eval runs/none", 3, "no run and no checkpoint"),
+        ("summary --model lenet", 2, "did you mean `lenet5`"),
+    ] {
+        let (code, text) = scratch.failure(line);
+        assert_eq!(code, expected, "{line}\n{text}");
+        assert!(text.contains(words), "{line}\n{text}");
+    }
+    assert!(!scratch.0.join("runs").exists());
+}
+
+#[test]
+fn a_closed_stdout_ends_no_run() {
+    let scratch = Scratch::new();
+    let mut child = scratch
+        .command("train --data idx:tiny --epochs 2 --json --name x")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(fs::read_to_string(scratch.0.join("runs/x/metrics.csv")).unwrap().lines().count(), 3);
+}
+
+fn write_png(path: &Path, width: u32, height: u32, level: impl Fn(u32, u32) -> u8) {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Grayscale);
+    let pixels: Vec<u8> =
+        (0..height).flat_map(|r| (0..width).map(move |c| (r, c))).map(|(r, c)| level(r, c)).collect();
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_trained_network_is_evaluated_and_used() {
+    let scratch = Scratch::new();
+    scratch.events("train --data idx:tiny --epochs 8 --batch 16 --val-split 0.1 --name x --json");
+    for split in ["train", "val", "test"] {
+        let found = &scratch.events(&format!("eval runs/x --split {split} --json"))[0];
+        let expected =
+            [("train", 108), ("val", 12), ("test", 24)].iter().find(|(s, _)| *s == split).unwrap().1;
+        assert_eq!(found["examples"], expected);
+        let right: u64 = (0..4).map(|c| found["confusion"][c][c].as_u64().unwrap()).sum();
+        assert_eq!(found["wrong"].as_u64().unwrap() + right, expected);
+        assert!(found["accuracy"].as_f64().unwrap() > 0.5, "{found}");
+    }
+    // The same figures whatever the size of a step.
+    let accuracy = |line: &str| scratch.events(line)[0]["accuracy"].clone();
+    assert_eq!(accuracy("eval runs/x --json --batch 1"), accuracy("eval runs/x --json --threads 1"));
+
+    // The upper half light: class 0. A larger picture is scaled.
+    write_png(&scratch.0.join("up.png"), 56, 56, |r, _| if r < 28 { 200 } else { 20 });
+    let found = &scratch.events("predict runs/x up.png --invert never --json")[0];
+    assert_eq!((&found["class"], &found["prepared"][0]), (&"0".into(), &"56×56 scaled to 28×28".into()));
+    assert_eq!(found["guesses"].as_array().unwrap().len(), 3);
+    let many = scratch.events("predict runs/x tiny/t10k-images-idx3-ubyte --json --top 1");
+    assert_eq!(many.len(), 24);
+    assert_eq!(many[23]["index"], 23);
+    let mut child = scratch
+        .command("predict runs/x - --invert never")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&fs::read(scratch.0.join("up.png")).unwrap()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("-: 0  (0 "));
+
+    fs::write(scratch.0.join("not.png"), "GIF89a").unwrap();
+    let (code, text) = scratch.failure("predict runs/x not.png");
+    assert_eq!(code, 3, "{text}");
+    let last = scratch.0.join("runs/x/checkpoints/last.safetensors");
+    let bytes = fs::read(&last).unwrap();
+    fs::write(&last, &bytes[..bytes.len() / 2]).unwrap();
+    let (code, text) = scratch.failure("predict runs/x/checkpoints/last.safetensors up.png");
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("no whole safetensors file"), "{text}");
+}
