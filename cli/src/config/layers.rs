@@ -267,7 +267,7 @@ fn known_keys() -> Vec<String> {
             dampening: Some(0.0),
             betas: Some([0.0; 2]),
             eps: Some(0.0),
-            weight_decay: 0.0,
+            weight_decay: Some(0.0),
             clip_norm: 0.0,
             schedule: ScheduleConfig {
                 name: ScheduleName::Step,
