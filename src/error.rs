@@ -207,10 +207,9 @@ impl Error {
     pub(crate) fn raise(mut self) -> ! {
         if let Error::Mistake(m) = &mut self
             && m.place.is_empty()
+            && let Some(origin) = context::with(|c| c.origin.clone())
         {
-            if let Some(origin) = context::with(|c| c.origin.clone()) {
-                origin.mark(m);
-            }
+            origin.mark(m);
         }
         if let Error::Mistake(m) = &mut self
             && m.place.is_empty()

@@ -140,7 +140,8 @@ fn b8_results_are_where_the_operands_are() {
     let gpu = Device::virtual_gpu();
     let x = Tensor::randn([2, 3, 8, 8], &Rng::new(1));
     let labels = Tensor::from([1, 0]);
-    let functions: [(&str, fn(&Tensor, &Tensor) -> Tensor); 24] = [
+    type Function = fn(&Tensor, &Tensor) -> Tensor;
+    let functions: [(&str, Function); 24] = [
         ("number", |x, _| 2.0 * x + 1.0 - x / 3.0),
         ("elementwise", |x, _| x.abs().sqrt().exp().ln().tanh().sigmoid().relu()),
         ("compare", |x, _| x.gt(0.0).cast(DType::F32)),
