@@ -173,7 +173,8 @@ mod tests {
         let mut b = rate(ScheduleName::Plateau, 0).unwrap();
         b.load(&a.state().into_iter().collect()).unwrap();
         for _ in 0..20 {
-            (a.look(1.0), b.look(1.0));
+            a.look(1.0);
+            b.look(1.0);
             assert_eq!(a.at(7).to_bits(), b.at(7).to_bits());
         }
         assert!(a.at(7) < 0.1);
