@@ -44,7 +44,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// What the test harness may allocate beside us; a byte a step would be more.
-const FLAT: usize = 8 << 10;
+const FLAT: usize = 16 << 10;
 
 /// One test at a time, or the counts would mix.
 fn alone() -> MutexGuard<'static, ()> {
