@@ -228,12 +228,14 @@ fn one(case: &Case, order: usize, seed: u64, report: &mut Report) -> Result<(), 
 
     let y = apply(op, x);
     let packed: Vec<Tensor> = x.iter().map(Tensor::contiguous).collect();
-    same("strides change nothing", &y, &apply(op, &packed), 1e-12)?;
+    let straight = apply(op, &packed);
+    same("strides change nothing", &y, &straight, 1e-12)?;
 
     let gpu = Device::virtual_gpu();
     let there: Vec<Tensor> = x.iter().map(|x| x.to(&gpu)).collect();
     let back: Vec<Tensor> = apply(op, &there).iter().map(|y| y.to(&Device::cpu())).collect();
-    same("a virtual GPU gives the same", &y, &back, 0.0)?;
+    // A transfer packs, and sums over packed operands may run in another order than over strided ones.
+    same("a virtual GPU gives the same", &straight, &back, 0.0)?;
 
     let narrow: Vec<Tensor> = x.iter().map(|x| if x.dtype() == DType::F64 { x.cast(DType::F32) } else { x.clone() }).collect();
     let specs: Vec<_> = narrow.iter().map(Tensor::spec).collect();

@@ -212,7 +212,7 @@ fn bad_label(labels: &[i64], classes: usize) -> Option<(usize, String, String)> 
     };
     let (least, most) = (labels.iter().min()?, labels.iter().max()?);
     let help = match (*least, *most) {
-        (1.., m) if m == c => format!("labels seem to run from 1 to {classes}: subtract 1 (row D13)"),
+        (1.., m) if m == c => format!("labels seem to run from 1 to {classes}: subtract 1"),
         (0.., m) => format!("the largest label is {m}: should there be {} classes?", m as i128 + 1),
         (l, _) => format!("the smallest label is {l}, and labels count from 0"),
     };
