@@ -110,7 +110,14 @@ impl Origin {
     }
 
     fn fault(&self, op: &dyn Op, (position, value, what): (usize, f64, String)) -> Fault {
-        Fault { verb: op.name(), path: self.path.to_string(), position, value, what, place: self.place().to_string() }
+        Fault {
+            verb: op.name(),
+            path: self.path.to_string(),
+            position,
+            value,
+            what,
+            place: self.place().to_string(),
+        }
     }
 }
 
@@ -141,7 +148,11 @@ impl fmt::Debug for Origin {
 /// When shapes, types or devices do not fit, or a kernel meets a bad value: at the user's line, with the repair.
 #[track_caller]
 pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Tensor {
-    dispatch(&op.shared(), inputs, Location::caller()).or_raise().into_iter().next().expect("an operation has an output")
+    dispatch(&op.shared(), inputs, Location::caller())
+        .or_raise()
+        .into_iter()
+        .next()
+        .expect("an operation has an output")
 }
 
 /// Apply an operation with any number of outputs.
@@ -166,7 +177,11 @@ pub fn try_apply(op: impl Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
 }
 
 /// Peel off the outermost layer, or compute.
-pub(crate) fn dispatch(op: &Arc<dyn Op>, inputs: &[&Tensor], line: &'static Location<'static>) -> Result<Few<Tensor>> {
+pub(crate) fn dispatch(
+    op: &Arc<dyn Op>,
+    inputs: &[&Tensor],
+    line: &'static Location<'static>,
+) -> Result<Few<Tensor>> {
     let origin = Origin::here(op.name(), line);
     let y = layered(op, inputs, &origin)?;
     if context::with(|c| !c.observers.is_empty()) {
@@ -199,12 +214,20 @@ pub(crate) fn check(op: &dyn Op, specs: &[Spec]) -> Result<Vec<Spec>> {
         let (a, b) = (&specs[0].device, &other.device);
         return Err(Error::mistake(format!("operands live on two devices: {a} and {b}"))
             .operands(crate::ops::operands(op, specs))
-            .help(format!("move one of them: `x.to(&device)`, from {b} to {a}; nothing is copied silently")));
+            .help(format!(
+                "move one of them: `x.to(&device)`, from {b} to {a}; nothing is copied silently"
+            )));
     }
     op.outputs(specs)
 }
 
-fn compute(op: &Arc<dyn Op>, x: &[&Value], specs: &[Spec], y: &[Spec], origin: &Origin) -> Result<Few<Tensor>> {
+fn compute(
+    op: &Arc<dyn Op>,
+    x: &[&Value],
+    specs: &[Spec],
+    y: &[Spec],
+    origin: &Origin,
+) -> Result<Few<Tensor>> {
     let buffer = |v: &Value| match &v.data {
         Data::Buffer(b) => b.clone(),
         Data::Slot { .. } => unreachable!("slots are recorded"),
@@ -218,7 +241,8 @@ fn compute(op: &Arc<dyn Op>, x: &[&Value], specs: &[Spec], y: &[Spec], origin: &
         return Ok(smallvec![crate::ops::transfer(x[0], &to)?]);
     }
     let device = &y[0].device;
-    let made = |buffer, s: &Spec| Tensor::from_buffer(buffer, Layout::packed(s.shape), s.dtype, device.clone());
+    let made =
+        |buffer, s: &Spec| Tensor::from_buffer(buffer, Layout::packed(s.shape), s.dtype, device.clone());
     let Some(gpu) = device.as_virtual_gpu() else {
         let inputs: Few<Input<'_>> = x
             .iter()
@@ -242,7 +266,10 @@ fn compute(op: &Arc<dyn Op>, x: &[&Value], specs: &[Spec], y: &[Spec], origin: &
         let inputs: Few<Input<'_>> = inputs.iter().map(|(b, l)| (b.memory(), l)).collect();
         let (results, fault) = run_kernel(&*job_op, &inputs, &job_specs, &job_y, 0);
         if let Some(report) = fault {
-            faults.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert_with(|| origin.fault(&*job_op, report));
+            faults
+                .lock()
+                .unwrap_or_else(|e| e.into_inner())
+                .get_or_insert_with(|| origin.fault(&*job_op, report));
         }
         into.iter().zip(results).for_each(|(b, m)| b.fill(m));
     };
@@ -265,10 +292,11 @@ pub(crate) fn run_kernel(
         let needed = op.packed(i) && !layout.is_packed();
         needed.then(|| (packed_copy(memory, layout, specs[i].dtype), Layout::packed(layout.shape)))
     };
-    let packed: Vec<Option<(Memory, Layout)>> = match x.iter().enumerate().any(|(i, x)| op.packed(i) && !x.1.is_packed()) {
-        true => x.iter().enumerate().map(pack).collect(),
-        false => Vec::new(),
-    };
+    let packed: Vec<Option<(Memory, Layout)>> =
+        match x.iter().enumerate().any(|(i, x)| op.packed(i) && !x.1.is_packed()) {
+            true => x.iter().enumerate().map(pack).collect(),
+            false => Vec::new(),
+        };
     let view = |i: usize| {
         let (memory, layout) = match packed.get(i) {
             Some(Some((memory, layout))) => (memory, layout),

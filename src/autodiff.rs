@@ -13,8 +13,8 @@ use std::sync::Arc;
 pub use checkpoint::checkpoint;
 pub use functional::{grad_of, hvp_of, per_example, value_and_grad_of};
 pub use linear_map::LinearMap;
-pub(crate) use reverse::{Node, TAPE, new_key};
 pub use reverse::{Gradients, enable_grad, is_grad_enabled, no_grad};
+pub(crate) use reverse::{Node, TAPE, new_key};
 pub use transforms::{
     grad, hessian, hvp, jacfwd, jacobian, jacrev, jvp, jvp_many, value_and_grad, vjp, vjp_many,
 };
@@ -49,7 +49,8 @@ pub(crate) enum Kind {
 impl Layer {
     /// Is its transform still running? The tape always is.
     pub(crate) fn is_alive(&self) -> bool {
-        self.level == TAPE || context::with(|c| c.transforms.get(self.level - 1).is_some_and(|t| t.0 == self.tag))
+        self.level == TAPE
+            || context::with(|c| c.transforms.get(self.level - 1).is_some_and(|t| t.0 == self.tag))
     }
 
     /// Was it made before the step that is being recorded?
@@ -86,7 +87,12 @@ impl Tensor {
 }
 
 /// One operation, one layer down, with its derivative on top.
-pub(crate) fn differentiate(op: &Arc<dyn Op>, inputs: &[&Tensor], level: usize, origin: &Origin) -> Result<Few<Tensor>> {
+pub(crate) fn differentiate(
+    op: &Arc<dyn Op>,
+    inputs: &[&Tensor],
+    level: usize,
+    origin: &Origin,
+) -> Result<Few<Tensor>> {
     let layers: Few<Option<&Layer>> = inputs.iter().map(|t| t.layer_at(level)).collect();
     let top = layers.iter().flatten().next().expect("some input has a layer of this level");
     let tag = top.tag;
@@ -102,7 +108,8 @@ pub(crate) fn differentiate(op: &Arc<dyn Op>, inputs: &[&Tensor], level: usize, 
     if level == TAPE && context::with(|c| c.paused) {
         return Ok(y);
     }
-    let wanted: Few<bool> = layers.iter().zip(&below).map(|(l, x)| l.is_some() && x.dtype().is_float()).collect();
+    let wanted: Few<bool> =
+        layers.iter().zip(&below).map(|(l, x)| l.is_some() && x.dtype().is_float()).collect();
     if !wanted.contains(&true) || !y.iter().any(|y| y.dtype().is_float()) {
         return Ok(y);
     }

@@ -90,7 +90,8 @@ fn write(cell: &Arc<Cell>, value: &Tensor) {
         Error::mistake("a recorded value cannot be put into a cell outside its recording").raise()
     }
     if cell.busy.load(Relaxed) {
-        Error::mistake("this cell is being written by a recorded step that is running on another thread").raise()
+        Error::mistake("this cell is being written by a recorded step that is running on another thread")
+            .raise()
     }
     drop(cell.replace(value));
 }
@@ -180,7 +181,8 @@ impl Param {
     #[track_caller]
     pub fn new(value: Tensor) -> Self {
         if !value.dtype().is_float() {
-            Error::mistake(format!("Param: only real numbers can be trained, and this is {}", value.dtype())).raise()
+            Error::mistake(format!("Param: only real numbers can be trained, and this is {}", value.dtype()))
+                .raise()
         }
         Param(Cell::new(value))
     }

@@ -2,9 +2,7 @@
 
 use std::{cell::RefCell, collections::HashMap, panic::Location, sync::Arc};
 
-use crate::{
-    apply::Origin, nn::Frame, observe::Observer, ops::Mode, step::record::Recorder, tensor::Tensor,
-};
+use crate::{apply::Origin, nn::Frame, observe::Observer, ops::Mode, step::record::Recorder, tensor::Tensor};
 
 /// The state of one thread. A waiting thread may run another's job, so [`outside`] takes it away meanwhile.
 #[derive(Default)]

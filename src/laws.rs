@@ -100,7 +100,8 @@ impl Draw {
         for i in (1..grid).rev() {
             order.swap(i, self.size(0..i + 1));
         }
-        let values = order[..n].iter().map(|i| low + (high - low) * (*i as f64 + 0.5) / grid as f64).collect();
+        let values =
+            order[..n].iter().map(|i| low + (high - low) * (*i as f64 + 0.5) / grid as f64).collect();
         let x = Tensor::from_vec::<f64>(values, shape);
         self.layout(&x)
     }
@@ -166,7 +167,9 @@ impl Report {
         let plain: Vec<usize> = (0..self.strided.len()).filter(|i| !self.strided[*i]).collect();
         match (lazy.is_empty(), plain.is_empty()) {
             (true, true) => Ok(()),
-            _ => Err(format!("attributes that never changed: {lazy:?}; inputs that were never strided: {plain:?}")),
+            _ => Err(format!(
+                "attributes that never changed: {lazy:?}; inputs that were never strided: {plain:?}"
+            )),
         }
     }
 }
@@ -175,14 +178,24 @@ impl Report {
 ///
 /// # Errors
 /// The first law that is broken, with the draw that broke it.
-pub fn check(name: &str, draws: u64, order: usize, generate: impl Fn(&mut Draw) -> Case) -> Result<Report, String> {
+pub fn check(
+    name: &str,
+    draws: u64,
+    order: usize,
+    generate: impl Fn(&mut Draw) -> Case,
+) -> Result<Report, String> {
     let mut report = Report::default();
     for seed in 0..draws {
         let case = generate(&mut Draw::new(seed * 1000));
         let outcome = attempt(|| one(&case, order, seed, &mut report)).unwrap_or_else(|e| Err(e.to_string()));
         outcome.map_err(|e| {
-            let shapes: Vec<String> = case.inputs.iter().map(|x| format!("{:?}{:?}", x.shape(), x.layout().strides())).collect();
-            format!("{name}: {e}\n  draw {seed}: operands {}, attributes {:?}", shapes.join(", "), case.op.attributes())
+            let shapes: Vec<String> =
+                case.inputs.iter().map(|x| format!("{:?}{:?}", x.shape(), x.layout().strides())).collect();
+            format!(
+                "{name}: {e}\n  draw {seed}: operands {}, attributes {:?}",
+                shapes.join(", "),
+                case.op.attributes()
+            )
         })?;
     }
     Ok(report)
@@ -237,7 +250,8 @@ fn one(case: &Case, order: usize, seed: u64, report: &mut Report) -> Result<(), 
     // A transfer packs, and sums over packed operands may run in another order than over strided ones.
     same("a virtual GPU gives the same", &straight, &back, 0.0)?;
 
-    let narrow: Vec<Tensor> = x.iter().map(|x| if x.dtype() == DType::F64 { x.cast(DType::F32) } else { x.clone() }).collect();
+    let narrow: Vec<Tensor> =
+        x.iter().map(|x| if x.dtype() == DType::F64 { x.cast(DType::F32) } else { x.clone() }).collect();
     let specs: Vec<_> = narrow.iter().map(Tensor::spec).collect();
     if op.outputs(&specs).is_ok() {
         let z: Vec<Tensor> = apply(op, &narrow);
@@ -277,7 +291,12 @@ fn one(case: &Case, order: usize, seed: u64, report: &mut Report) -> Result<(), 
 ///
 /// # Errors
 /// The law that is broken, with both numbers.
-pub fn derivatives(order: usize, f: &dyn Fn(&[Tensor]) -> Vec<Tensor>, at: &[Tensor], seed: u64) -> Result<(), String> {
+pub fn derivatives(
+    order: usize,
+    f: &dyn Fn(&[Tensor]) -> Vec<Tensor>,
+    at: &[Tensor],
+    seed: u64,
+) -> Result<(), String> {
     let mut draw = Draw::new(seed * 1000 + 500 + order as u64);
     let along: Vec<Tensor> = at.iter().map(|x| noise(&mut draw, x)).collect();
     let (y, dy) = jvp_many(f, at, &along);
@@ -294,12 +313,20 @@ pub fn derivatives(order: usize, f: &dyn Fn(&[Tensor]) -> Vec<Tensor>, at: &[Ten
     agree("⟨c, push t⟩ = ⟨pull c, t⟩", pushed, dot(&back, &along), 1e-10)?;
     for (x, g) in at.iter().zip(&back) {
         if x.shape() != g.shape() || x.dtype() != g.dtype() {
-            return Err(format!("the cotangent of {:?} {} is {:?} {}", x.shape(), x.dtype(), g.shape(), g.dtype()));
+            return Err(format!(
+                "the cotangent of {:?} {} is {:?} {}",
+                x.shape(),
+                x.dtype(),
+                g.shape(),
+                g.dtype()
+            ));
         }
     }
     if order > 1 {
-        derivatives(order - 1, &|x| jvp_many(f, x, &along).1, at, seed).map_err(|e| format!("of the push: {e}"))?;
-        derivatives(order - 1, &|x| vjp_many(f, x).1(&c), at, seed).map_err(|e| format!("of the pull: {e}"))?;
+        derivatives(order - 1, &|x| jvp_many(f, x, &along).1, at, seed)
+            .map_err(|e| format!("of the push: {e}"))?;
+        derivatives(order - 1, &|x| vjp_many(f, x).1(&c), at, seed)
+            .map_err(|e| format!("of the pull: {e}"))?;
     }
     Ok(())
 }
@@ -324,7 +351,13 @@ fn agree(law: &str, a: f64, b: f64, tolerance: f64) -> Result<(), String> {
 fn same(law: &str, a: &[Tensor], b: &[Tensor], tolerance: f64) -> Result<(), String> {
     for (i, (a, b)) in a.iter().zip(b).enumerate() {
         if a.shape() != b.shape() || a.dtype() != b.dtype() {
-            return Err(format!("{law}: output {i} is {:?} {} and {:?} {}", a.shape(), a.dtype(), b.shape(), b.dtype()));
+            return Err(format!(
+                "{law}: output {i} is {:?} {} and {:?} {}",
+                a.shape(),
+                a.dtype(),
+                b.shape(),
+                b.dtype()
+            ));
         }
         for (p, (a, b)) in a.to_vec::<f64>().into_iter().zip(b.to_vec::<f64>()).enumerate() {
             let equal = a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * (1.0 + a.abs());
@@ -339,14 +372,17 @@ fn same(law: &str, a: &[Tensor], b: &[Tensor], tolerance: f64) -> Result<(), Str
 /// Every batch rule that is not `Mixes`: example by example, or summed, it gives the whole.
 fn batches(op: &Arc<dyn Op>, x: &[Tensor], y: &[Tensor], report: &mut Report) -> Result<(), String> {
     let specs: Vec<_> = x.iter().map(Tensor::spec).collect();
-    let choices: Vec<Vec<Option<usize>>> = x.iter().map(|x| [None].into_iter().chain((0..x.rank()).map(Some)).collect()).collect();
+    let choices: Vec<Vec<Option<usize>>> =
+        x.iter().map(|x| [None].into_iter().chain((0..x.rank()).map(Some)).collect()).collect();
     let mut pick = vec![0; x.len()];
     for _ in 0..256 {
         let axes: Vec<Option<usize>> = pick.iter().zip(&choices).map(|(p, c)| c[*p]).collect();
         let sizes: Vec<usize> = axes.iter().zip(x).filter_map(|(a, x)| a.map(|a| x.shape()[a])).collect();
         if let Some(n) = sizes.first().copied().filter(|n| *n > 0 && sizes.iter().all(|m| m == n)) {
             let part = |i: usize| -> Vec<Tensor> {
-                let one = |(x, a): (&Tensor, &Option<usize>)| a.map_or_else(|| x.clone(), |a| x.narrow(a as isize, i, 1));
+                let one = |(x, a): (&Tensor, &Option<usize>)| {
+                    a.map_or_else(|| x.clone(), |a| x.narrow(a as isize, i, 1))
+                };
                 let op = op.for_examples(&specs, &axes, 1).unwrap_or_else(|| op.clone());
                 example(&op, &x.iter().zip(&axes).map(one).collect::<Vec<_>>(), i)
             };
@@ -356,13 +392,15 @@ fn batches(op: &Arc<dyn Op>, x: &[Tensor], y: &[Tensor], report: &mut Report) ->
                     report.batched += 1;
                     let parts: Vec<Vec<Tensor>> = (0..n).map(part).collect();
                     for (o, a) in out.iter().enumerate() {
-                        let whole = Tensor::cat(&parts.iter().map(|p| &p[o]).collect::<Vec<_>>(), *a as isize);
+                        let whole =
+                            Tensor::cat(&parts.iter().map(|p| &p[o]).collect::<Vec<_>>(), *a as isize);
                         same(&format!("examples alike along {axes:?}"), &y[o..=o], &[whole], 1e-12)?;
                     }
                 }
                 Batch::Sums => {
                     report.batched += 1;
-                    let whole = (0..n).map(part).reduce(|a, b| a.iter().zip(&b).map(|(a, b)| a + b).collect());
+                    let whole =
+                        (0..n).map(part).reduce(|a, b| a.iter().zip(&b).map(|(a, b)| a + b).collect());
                     same(&format!("sums over {axes:?}"), y, &whole.unwrap_or_default(), 1e-10)?;
                 }
             }
@@ -374,4 +412,3 @@ fn batches(op: &Arc<dyn Op>, x: &[Tensor], y: &[Tensor], report: &mut Report) ->
     }
     Ok(())
 }
-

@@ -39,8 +39,9 @@ mod tensor;
 
 pub use apply::{Origin, Pass, apply, apply_many, try_apply};
 pub use autodiff::{
-    Gradients, LinearMap, checkpoint, enable_grad, grad, grad_of, hessian, hvp, hvp_of, is_grad_enabled, jacfwd,
-    jacobian, jacrev, jvp, jvp_many, no_grad, per_example, value_and_grad, value_and_grad_of, vjp, vjp_many,
+    Gradients, LinearMap, checkpoint, enable_grad, grad, grad_of, hessian, hvp, hvp_of, is_grad_enabled,
+    jacfwd, jacobian, jacrev, jvp, jvp_many, no_grad, per_example, value_and_grad, value_and_grad_of, vjp,
+    vjp_many,
 };
 pub use cell::{Param, Rng, Scalar, State};
 pub use cotangent_derive::Parameters;
@@ -49,7 +50,9 @@ pub use error::{Error, Fault, Mistake, Result, attempt};
 pub use observe::{Log, Observer, finite, observe};
 pub use ops::{Attribute, Batch, Cost, Mode, Op};
 pub use step::{Outputs, Plan, Step, shapes};
-pub use tensor::{DType, Element, Index, Indices, Layout, MAX_RANK, Number, Shape, Spec, Tensor, is_recording};
+pub use tensor::{
+    DType, Element, Index, Indices, Layout, MAX_RANK, Number, Shape, Spec, Tensor, is_recording,
+};
 
 // The examples of the repository's pages run as the library's own do.
 #[cfg(doctest)]

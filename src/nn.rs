@@ -70,7 +70,8 @@ pub trait Call: Module {
             // The same object behind a trait has another type's name.
             let at = |a: parameters::Address| (a.0, a.1);
             let found = children.iter().find(|child| child.address == own);
-            let found = found.or_else(|| children.iter().find(|child| own.1 > 0 && at(child.address) == at(own)));
+            let found =
+                found.or_else(|| children.iter().find(|child| own.1 > 0 && at(child.address) == at(own)));
             found.map(|child| child.name.clone())
         });
         enter(self, name, Location::caller(), x)
@@ -85,7 +86,12 @@ pub trait Call: Module {
 
 impl<M: Module + ?Sized> Call for M {}
 
-fn enter<M: Module + ?Sized>(m: &M, name: Option<String>, site: &'static Location<'static>, x: &Tensor) -> Tensor {
+fn enter<M: Module + ?Sized>(
+    m: &M,
+    name: Option<String>,
+    site: &'static Location<'static>,
+    x: &Tensor,
+) -> Tensor {
     let outer = context::path();
     let path: Arc<str> = match name {
         None => outer,

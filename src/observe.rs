@@ -100,7 +100,11 @@ impl Observer for Finite {
             if real { t.to_vec::<f64>().iter().filter(|x| !x.is_finite()).count() } else { 0 }
         };
         let Some((t, n)) = outputs.iter().map(|t| (t, bad(t))).find(|(_, n)| *n > 0) else { return Ok(()) };
-        let from = if inputs.iter().any(|x| bad(x) > 0) { ", from operands that were not finite either" } else { "" };
+        let from = if inputs.iter().any(|x| bad(x) > 0) {
+            ", from operands that were not finite either"
+        } else {
+            ""
+        };
         let values = t.to_vec::<f64>();
         let first = values.iter().position(|x| !x.is_finite()).expect("there is one");
         Err(Error::NonFinite {

@@ -11,6 +11,7 @@ pub(crate) mod conv;
 mod dropout;
 mod elementwise;
 mod expect_finite;
+mod gate;
 mod gather;
 mod matmul;
 pub(crate) mod pool;
@@ -32,9 +33,12 @@ pub use conv::{Conv, Conv2d, Conv2dInput, Conv2dWeight, Padding, Pair, Rounding}
 pub use dropout::Dropout;
 pub use elementwise::Elementwise;
 pub use expect_finite::ExpectFinite;
+pub use gate::Gate;
 pub use gather::{Extremum, Gather, OneHot, ScatterAdd, Sort};
 pub use matmul::MatMul;
-pub use pool::{AvgPool2d, AvgPool2dInput, MaxPool2d, MaxPool2dGather, MaxPool2dIndices, MaxPool2dScatter, Pool};
+pub use pool::{
+    AvgPool2d, AvgPool2dInput, MaxPool2d, MaxPool2dGather, MaxPool2dIndices, MaxPool2dScatter, Pool,
+};
 pub use random::{Distribution, Random};
 pub use reduce::Sum;
 pub(crate) use reduce::without;
@@ -287,7 +291,9 @@ pub(crate) fn alike(x: &[Spec]) -> Result<()> {
             .help("`expand` one to the other's shape"));
     }
     if let Some(o) = x.iter().find(|s| s.dtype != x[0].dtype) {
-        return Err(Error::mistake(format!("types {} and {} differ", x[0].dtype, o.dtype)).help("`cast` one of them"));
+        return Err(
+            Error::mistake(format!("types {} and {} differ", x[0].dtype, o.dtype)).help("`cast` one of them")
+        );
     }
     Ok(())
 }

@@ -110,12 +110,16 @@ impl<const N: usize, Y: Outputs> Step<N, Y> {
     #[track_caller]
     pub fn run(&mut self, inputs: [&Tensor; N]) -> Result<Y> {
         if context::with(|c| c.recorder.is_some()) {
-            Error::mistake("run: a step cannot be run inside a recording").help("call its closure instead").raise()
+            Error::mistake("run: a step cannot be run inside a recording")
+                .help("call its closure instead")
+                .raise()
         }
         if let Some(i) = inputs.iter().position(|x| x.layer().is_some()) {
-            Error::mistake(format!("run: input {i} is being differentiated, and nothing flows back out of a step"))
-                .help("`detach()` it, or differentiate inside the closure")
-                .raise()
+            Error::mistake(format!(
+                "run: input {i} is being differentiated, and nothing flows back out of a step"
+            ))
+            .help("`detach()` it, or differentiate inside the closure")
+            .raise()
         }
         let program = self.program(inputs.map(|x| x.spec()));
         replay::run(&program, &inputs).map(Y::from_list)

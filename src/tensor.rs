@@ -119,7 +119,10 @@ impl Tensor {
 
     /// Put a layer on top. Layers stand in the order of their levels.
     pub(crate) fn with_layer(self, level: usize, tag: u64, kind: Kind) -> Self {
-        debug_assert!(self.layer().is_none_or(|l| l.level < level), "layers stand in the order of their levels");
+        debug_assert!(
+            self.layer().is_none_or(|l| l.level < level),
+            "layers stand in the order of their levels"
+        );
         Tensor(Arc::new(Repr::Layered(Layer { level, tag, below: self, kind })))
     }
 
@@ -249,9 +252,13 @@ impl Tensor {
     #[track_caller]
     pub fn item(&self) -> f64 {
         if self.numel() != 1 {
-            Error::mistake(format!("item: a tensor of shape {:?} has {} elements, not one", self.shape(), self.numel()))
-                .help("reduce it first: `x.mean()`, `x.sum()`; or `x.to_vec::<f64>()` for all of them")
-                .raise()
+            Error::mistake(format!(
+                "item: a tensor of shape {:?} has {} elements, not one",
+                self.shape(),
+                self.numel()
+            ))
+            .help("reduce it first: `x.mean()`, `x.sum()`; or `x.to_vec::<f64>()` for all of them")
+            .raise()
         }
         self.to_vec::<f64>()[0]
     }

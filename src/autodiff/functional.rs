@@ -21,12 +21,18 @@ use crate::{
 /// # Panics
 /// When `f` does not give a single number.
 #[track_caller]
-pub fn value_and_grad_of<M: Parameters + ?Sized>(model: &M, f: impl FnOnce(&M) -> Tensor) -> (Tensor, Vec<Tensor>) {
+pub fn value_and_grad_of<M: Parameters + ?Sized>(
+    model: &M,
+    f: impl FnOnce(&M) -> Tensor,
+) -> (Tensor, Vec<Tensor>) {
     let (y, back) = vjp_many(|values| vec![model.with(values, f)], &model.values());
     if y[0].numel() != 1 {
-        Error::mistake(format!("grad_of: the function must give a single number, got shape {:?}", y[0].shape()))
-            .help("reduce it with `.sum()` or `.mean()`")
-            .raise()
+        Error::mistake(format!(
+            "grad_of: the function must give a single number, got shape {:?}",
+            y[0].shape()
+        ))
+        .help("reduce it with `.sum()` or `.mean()`")
+        .raise()
     }
     let ones = y[0].detach().ones_like();
     let g = back(&[ones]);
@@ -75,7 +81,10 @@ pub fn per_example<M: Parameters + ?Sized, const N: usize>(
     let n = batch[0].size(0);
     if n == 0 || batch.iter().any(|b| b.size(0) != n) {
         let sizes: Vec<usize> = batch.iter().map(|b| b.size(0)).collect();
-        Err::<(), _>(Error::mistake(format!("per_example: batches must have one size, at least 1; got {sizes:?}"))).or_raise();
+        Err::<(), _>(Error::mistake(format!(
+            "per_example: batches must have one size, at least 1; got {sizes:?}"
+        )))
+        .or_raise();
     }
     let each: Vec<Vec<Tensor>> = (0..n)
         .map(|i| {

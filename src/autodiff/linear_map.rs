@@ -1,16 +1,22 @@
 //! The derivative of an operation at a point: a linear map, built to push tangents or to pull cotangents.
 
-use crate::{ops::{Mode, arithmetic::sum}, tensor::Tensor};
+use std::sync::Arc;
+
+use crate::{
+    ops::{Mode, arithmetic::sum},
+    tensor::Tensor,
+};
 
 type Map = dyn Fn(&[Option<Tensor>]) -> Vec<Option<Tensor>> + Send + Sync;
 
 /// `dx ↦ dy` or `ȳ ↦ x̄`, jointly for all operands; `None` stands for zero.
-pub struct LinearMap(Box<Map>);
+#[derive(Clone)]
+pub struct LinearMap(Arc<Map>);
 
 impl LinearMap {
     /// From tangents of inputs to tangents of outputs, or cotangents of outputs to cotangents of inputs.
     pub fn new(map: impl Fn(&[Option<Tensor>]) -> Vec<Option<Tensor>> + Send + Sync + 'static) -> Self {
-        LinearMap(Box::new(map))
+        LinearMap(Arc::new(map))
     }
 
     /// One input, one output, and a map that is its own transpose, as a diagonal one is.
@@ -53,7 +59,11 @@ impl LinearMap {
     }
 
     /// As [`LinearMap::new2`], from two functions of one type.
-    pub(crate) fn each<F: Fn(&Tensor) -> Tensor + Send + Sync + 'static>(mode: Mode, wanted: &[bool], [a, b]: [F; 2]) -> Self {
+    pub(crate) fn each<F: Fn(&Tensor) -> Tensor + Send + Sync + 'static>(
+        mode: Mode,
+        wanted: &[bool],
+        [a, b]: [F; 2],
+    ) -> Self {
         Self::new2(mode, wanted, a, b)
     }
 

@@ -206,7 +206,9 @@ impl Tensor {
                 .raise()
         }
         if self.layer().is_some_and(|l| l.level > TAPE) {
-            Error::mistake("tracked: this tensor is already inside a transform").help("use `grad` or `vjp` there, not the tape").raise()
+            Error::mistake("tracked: this tensor is already inside a transform")
+                .help("use `grad` or `vjp` there, not the tape")
+                .raise()
         }
         self.below(TAPE).with_layer(TAPE, 0, Kind::Tracked(Node::leaf(new_key()), 0))
     }
@@ -281,13 +283,22 @@ pub(crate) fn pull_many(seeds: &[(&Tensor, Tensor)], level: usize, keep: bool) -
 }
 
 /// Pull cotangents back to leaves, and no further than nodes older than `floor`.
-pub(crate) fn pull_to(seeds: &[(&Tensor, Tensor)], level: usize, keep: bool, floor: u64) -> Result<HashMap<End, Tensor>> {
+pub(crate) fn pull_to(
+    seeds: &[(&Tensor, Tensor)],
+    level: usize,
+    keep: bool,
+    floor: u64,
+) -> Result<HashMap<End, Tensor>> {
     let mut grads: HashMap<End, Tensor> = HashMap::new();
     let mut pending: BTreeMap<u64, (Arc<Node>, Few<Option<Tensor>>)> = BTreeMap::new();
-    let send = |pending: &mut BTreeMap<u64, (Arc<Node>, Few<Option<Tensor>>)>, node: Arc<Node>, output: usize, g: Tensor| {
-        let (_, slots) = pending
-            .entry(node.id)
-            .or_insert_with(|| { let n = node.outputs; (node, Few::from_elem(None, n)) });
+    let send = |pending: &mut BTreeMap<u64, (Arc<Node>, Few<Option<Tensor>>)>,
+                node: Arc<Node>,
+                output: usize,
+                g: Tensor| {
+        let (_, slots) = pending.entry(node.id).or_insert_with(|| {
+            let n = node.outputs;
+            (node, Few::from_elem(None, n))
+        });
         slots[output] = Some(match slots[output].take() {
             Some(sum) => &sum + &g,
             None => g,
@@ -309,20 +320,20 @@ pub(crate) fn pull_to(seeds: &[(&Tensor, Tensor)], level: usize, keep: bool, flo
         }
         let (inputs, map) = {
             let mut state = node.state();
-            (state.inputs.clone(), state.map.take())
+            // Kept, it stays where another thread may want it at the same time.
+            let map = if keep { state.map.clone() } else { state.map.take() };
+            (state.inputs.clone(), map)
         };
         let Some(map) = map else {
-            return Err(Error::mistake("backward: what the forward pass stored was consumed by an earlier call")
-                .help("`backward_keep()` the first time; or add the losses and call it once"));
+            return Err(Error::mistake(
+                "backward: what the forward pass stored was consumed by an earlier call",
+            )
+            .help("`backward_keep()` the first time; or add the losses and call it once"));
         };
         let origin = node.origin.as_ref().expect("a step has an origin").derivative(Pass::Pull);
         let back = within(origin, || map.apply(&cotangents));
         drop(cotangents);
-        if keep {
-            node.state().map = Some(map);
-        } else {
-            drop(map);
-        }
+        drop(map);
         drop(node);
         for (input, g) in inputs.into_iter().zip(back) {
             if let (Some((source, output)), Some(g)) = (input, g) {

@@ -55,8 +55,11 @@ pub fn jvp_many(
         }
     }
     one_level_up(Mode::Push, |level, tag| {
-        let x: Vec<Tensor> =
-            at.iter().zip(along).map(|(x, t)| x.clone().with_layer(level, tag, Kind::Dual(t.clone()))).collect();
+        let x: Vec<Tensor> = at
+            .iter()
+            .zip(along)
+            .map(|(x, t)| x.clone().with_layer(level, tag, Kind::Dual(t.clone())))
+            .collect();
         let y = f(&x);
         let dy = y.iter().map(|y| match y.layer_at(level).map(|l| &l.kind) {
             Some(Kind::Dual(dy)) => dy.clone(),
@@ -76,7 +79,8 @@ pub fn vjp_many<F: FnOnce(&[Tensor]) -> Vec<Tensor>>(
     at.iter().for_each(|x| lift(x, "vjp"));
     one_level_up(Mode::Pull, |level, tag| {
         let keys: Vec<u64> = at.iter().map(|_| reverse::new_key()).collect();
-        let leaf = |(x, key): (&Tensor, &u64)| x.clone().with_layer(level, tag, Kind::Tracked(Node::leaf(*key), 0));
+        let leaf =
+            |(x, key): (&Tensor, &u64)| x.clone().with_layer(level, tag, Kind::Tracked(Node::leaf(*key), 0));
         let y = f(&at.iter().zip(&keys).map(leaf).collect::<Vec<_>>());
         let values = y.iter().map(|y| y.below(level)).collect();
         let like: Vec<_> = at.iter().map(|x| x.spec()).collect();

@@ -38,8 +38,10 @@ impl Conv2d {
     pub fn with(inputs: usize, outputs: usize, kernel: impl Pair, conv: Conv, rng: &Rng) -> Self {
         let ([kh, kw], groups) = (kernel.pair(), conv.group_count());
         if groups == 0 || !inputs.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
-            crate::Error::mistake(format!("Conv2d: {groups} groups do not divide {inputs} input and {outputs} output channels"))
-                .raise()
+            crate::Error::mistake(format!(
+                "Conv2d: {groups} groups do not divide {inputs} input and {outputs} output channels"
+            ))
+            .raise()
         }
         let fan_in = (inputs / groups).saturating_mul(kh).saturating_mul(kw);
         let weight = Param::new(init::default([outputs, inputs / groups, kh, kw], fan_in, rng));

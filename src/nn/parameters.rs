@@ -278,11 +278,17 @@ pub trait ParametersExt: Parameters {
     fn with<T>(&self, values: &[Tensor], f: impl FnOnce(&Self) -> T) -> T {
         let parameters = self.parameters();
         if parameters.len() != values.len() {
-            Error::mistake(format!("with: {} values for {} parameters", values.len(), parameters.len())).raise()
+            Error::mistake(format!("with: {} values for {} parameters", values.len(), parameters.len()))
+                .raise()
         }
         for ((name, p), v) in parameters.iter().zip(values) {
             if p.spec().shape != *v.shape() {
-                Error::mistake(format!("with: `{name}` has shape {:?}, its value {:?}", p.spec().shape, v.shape())).raise()
+                Error::mistake(format!(
+                    "with: `{name}` has shape {:?}, its value {:?}",
+                    p.spec().shape,
+                    v.shape()
+                ))
+                .raise()
             }
         }
         let stand_ins = parameters.iter().zip(values).map(|((_, p), v)| (p.0.id, v.clone())).collect();
@@ -352,14 +358,18 @@ pub trait ParametersExt: Parameters {
         let missing: Vec<String> = own.keys().filter(|k| !values.contains_key(*k)).cloned().collect();
         let unknown: Vec<String> = values.keys().filter(|k| !own.contains_key(*k)).cloned().collect();
         if !missing.is_empty() || !unknown.is_empty() {
-            let part = |what: &str, v: Vec<String>| if v.is_empty() { String::new() } else { format!(" {what}: {}.", sorted(v)) };
-            let text = format!("the names do not match.{}{}", part("Missing", missing), part("Unknown", unknown));
+            let part = |what: &str, v: Vec<String>| {
+                if v.is_empty() { String::new() } else { format!(" {what}: {}.", sorted(v)) }
+            };
+            let text =
+                format!("the names do not match.{}{}", part("Missing", missing), part("Unknown", unknown));
             return Err(Error::other(text).help("the file must come from the same network"));
         }
         for (name, old) in &own {
             let new = &values[name];
             if old.shape() != new.shape() {
-                let text = format!("`{name}` has shape {:?} here and {:?} in the file", old.shape(), new.shape());
+                let text =
+                    format!("`{name}` has shape {:?} here and {:?} in the file", old.shape(), new.shape());
                 return Err(Error::other(text).help("the file must come from the same network"));
             }
         }

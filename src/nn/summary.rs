@@ -7,8 +7,7 @@ use std::{
 
 use super::{Call, Module, ParametersExt};
 use crate::{
-    Cost, Error, Observer, Op, Origin, Pass, Result, Shape, Spec, Tensor, no_grad, observe,
-    step::shapes,
+    Cost, Error, Observer, Op, Origin, Pass, Result, Shape, Spec, Tensor, no_grad, observe, step::shapes,
 };
 
 /// The layers of a network for one input (rows D3, G8, C19).
@@ -83,9 +82,11 @@ impl Summary {
         let watch = Arc::new(Watch::default());
         let batch = input.shape.first().copied().unwrap_or(1).max(1) as u64;
         shapes(|| observe(watch.clone(), || no_grad(|| drop(model.call(&Tensor::constant(input, 0))))))?;
-        let seen = std::mem::take(&mut *watch.0.lock().map_err(|_| Error::other("the walk was interrupted"))?);
+        let seen =
+            std::mem::take(&mut *watch.0.lock().map_err(|_| Error::other("the walk was interrupted"))?);
         let parameters = model.parameters();
-        let below = |path: &str, name: &str| path.is_empty() || name == path || name.starts_with(&format!("{path}."));
+        let below =
+            |path: &str, name: &str| path.is_empty() || name == path || name.starts_with(&format!("{path}."));
         // A module that calls others is shown through them.
         let innermost = |path: &str| !seen.modules.iter().any(|(p, ..)| p != path && below(path, p));
         let total = |path: &str, f: fn(&Cost) -> u64| -> u64 {
@@ -120,7 +121,8 @@ impl Summary {
 
 fn thousands(n: usize) -> String {
     let digits = n.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|c| std::str::from_utf8(c).ok()).collect();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|c| std::str::from_utf8(c).ok()).collect();
     groups.join(",")
 }
 
@@ -149,7 +151,8 @@ impl fmt::Display for Summary {
         let macs = short(self.macs, 1e3, ["", "k", "M", "G"]);
         let saved = short(self.saved, 1024.0, ["B", "kB", "MB", "GB"]);
         let total = ["total".into(), String::new(), thousands(self.parameters), macs, saved];
-        let rows: Vec<[String; 5]> = [head].into_iter().chain(self.rows.iter().map(cells)).chain([total]).collect();
+        let rows: Vec<[String; 5]> =
+            [head].into_iter().chain(self.rows.iter().map(cells)).chain([total]).collect();
         let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
         for (i, r) in rows.iter().enumerate() {
             let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(width);

@@ -53,7 +53,9 @@ impl Op for Arithmetic {
         match (self, x[0].dtype) {
             (Div, _) => floats(x)?,
             (Sub, DType::Bool) => {
-                return Err(Error::mistake("truth values cannot be subtracted").help("`a.ne(&b)` is exclusive or"));
+                return Err(
+                    Error::mistake("truth values cannot be subtracted").help("`a.ne(&b)` is exclusive or")
+                );
             }
             _ => {}
         }
@@ -134,8 +136,18 @@ impl Op for Arithmetic {
                     Sub => strided::zip(a, b, call.output(), |a: $t, b: $t| a - b),
                     Mul => strided::zip(a, b, call.output(), |a: $t, b: $t| a * b),
                     Div => strided::zip(a, b, call.output(), |a: $t, b: $t| a / b),
-                    Maximum => strided::zip(a, b, call.output(), |a: $t, b: $t| if a >= b || a.is_nan() { a } else { b }),
-                    Minimum => strided::zip(a, b, call.output(), |a: $t, b: $t| if a <= b || a.is_nan() { a } else { b }),
+                    Maximum => strided::zip(
+                        a,
+                        b,
+                        call.output(),
+                        |a: $t, b: $t| if a >= b || a.is_nan() { a } else { b },
+                    ),
+                    Minimum => strided::zip(
+                        a,
+                        b,
+                        call.output(),
+                        |a: $t, b: $t| if a <= b || a.is_nan() { a } else { b },
+                    ),
                 }
             };
         }

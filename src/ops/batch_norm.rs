@@ -52,8 +52,10 @@ impl Op for BatchNorm {
             .operands(format!("input {s:?}")));
         }
         if s[1] > 0 && s.len() / s[1] < 2 {
-            return Err(Error::mistake(format!("{s:?} has fewer than two values a channel: their variance says nothing"))
-                .help("a larger batch; or `model.eval()`, which uses the running statistics"));
+            return Err(Error::mistake(format!(
+                "{s:?} has fewer than two values a channel: their variance says nothing"
+            ))
+            .help("a larger batch; or `model.eval()`, which uses the running statistics"));
         }
         let channel = x[0].with([s[1]]);
         Ok(vec![x[0].clone(), channel.clone(), channel])
@@ -72,7 +74,9 @@ impl Op for BatchNorm {
         match mode {
             Mode::Push => LinearMap::new(move |t| {
                 let (hat, r, centred) = parts();
-                let through = t[0].as_ref().map(|t| (t - mean_of(t) - &hat * mean_of(&(&hat * t))) * &r * wide(&gamma, rank));
+                let through = t[0]
+                    .as_ref()
+                    .map(|t| (t - mean_of(t) - &hat * mean_of(&(&hat * t))) * &r * wide(&gamma, rank));
                 let scale = t[1].as_ref().map(|g| &hat * wide(g, rank));
                 let shift = t[2].as_ref().map(|b| wide(b, rank).expand(*hat.shape()));
                 let channel = |t: Tensor| t.reshape([gamma.numel()]);
@@ -104,7 +108,8 @@ impl Op for BatchNorm {
     }
     fn cost(&self, x: &[Spec], y: &[Spec]) -> Cost {
         let n = x[0].shape.len() as u64;
-        Cost { additions: 4 * n, multiplications: 3 * n, saved: x[0].bytes() as u64, ..Cost::default() }.moving(x, y)
+        Cost { additions: 4 * n, multiplications: 3 * n, saved: x[0].bytes() as u64, ..Cost::default() }
+            .moving(x, y)
     }
     fn cpu(&self, call: Call<'_>) {
         let [x, gamma, beta] = call.inputs else { unreachable!("input, scale, shift") };

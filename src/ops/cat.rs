@@ -34,12 +34,17 @@ impl Op for Cat {
             let differs = s.shape.rank() != first.shape.rank()
                 || (0..s.shape.rank()).any(|a| a != self.axis && s.shape[a] != first.shape[a]);
             if differs {
-                return Err(Error::mistake(format!("shapes {:?} and {:?} differ beside axis {}", first.shape, s.shape, self.axis)));
+                return Err(Error::mistake(format!(
+                    "shapes {:?} and {:?} differ beside axis {}",
+                    first.shape, s.shape, self.axis
+                )));
             }
             if s.dtype != first.dtype {
-                return Err(Error::mistake(format!("types {} and {} differ", first.dtype, s.dtype)).help("`cast` one of them"));
+                return Err(Error::mistake(format!("types {} and {} differ", first.dtype, s.dtype))
+                    .help("`cast` one of them"));
             }
-            total = total.checked_add(s.shape[self.axis]).ok_or_else(|| Error::mistake("the size overflows"))?;
+            total =
+                total.checked_add(s.shape[self.axis]).ok_or_else(|| Error::mistake("the size overflows"))?;
         }
         let mut dims = first.shape.to_vec();
         dims[self.axis] = total;
@@ -53,7 +58,8 @@ impl Op for Cat {
                 if t.iter().all(Option::is_none) {
                     return vec![None];
                 }
-                let parts = t.iter().zip(&specs).map(|(t, s)| t.clone().unwrap_or_else(|| Tensor::constant(s, 0)));
+                let parts =
+                    t.iter().zip(&specs).map(|(t, s)| t.clone().unwrap_or_else(|| Tensor::constant(s, 0)));
                 let parts: Vec<Tensor> = parts.collect();
                 vec![Some(apply(op, &parts.iter().collect::<Vec<_>>()))]
             }),

@@ -1,7 +1,11 @@
 //! `y = a ⋚ b` and `y = c ? a : b`, element by element.    Comparisons have no derivative;
 //! `dy = c ? da : db`,  `ā = c ? ȳ : 0`,  `b̄ = c ? 0 : ȳ`
 
-use super::{Batch, Mode, Op, alike, arithmetic::{meet, sum}, pointwise};
+use super::{
+    Batch, Mode, Op, alike,
+    arithmetic::{meet, sum},
+    pointwise,
+};
 use crate::{
     apply::apply,
     autodiff::LinearMap,

@@ -149,9 +149,10 @@ impl Conv {
     fn zeros(&self, kernel: [usize; 2]) -> Result<[[usize; 2]; 2]> {
         match self.padding {
             Padding::Zeros(z) => Ok(z),
-            Padding::Same if self.stride != [1, 1] => {
-                Err(Error::mistake(format!("padding `same` keeps the size only for stride 1, not {:?}", self.stride)))
-            }
+            Padding::Same if self.stride != [1, 1] => Err(Error::mistake(format!(
+                "padding `same` keeps the size only for stride 1, not {:?}",
+                self.stride
+            ))),
             Padding::Same => Ok([0, 1].map(|a| {
                 let total = self.dilation[a].saturating_mul(kernel[a].saturating_sub(1));
                 [total / 2, total - total / 2]
@@ -249,16 +250,25 @@ pub(crate) fn window_size(
     let reach = (kernel - 1).checked_mul(dilation).and_then(|k| k.checked_add(1));
     let padded = zeros[0].checked_add(zeros[1]).and_then(|z| size.checked_add(z));
     let (Some(reach), Some(padded)) = (reach, padded) else {
-        return Err(Error::mistake(format!("sizes overflow: {axis} {size}, kernel {kernel}, dilation {dilation}")));
+        return Err(Error::mistake(format!(
+            "sizes overflow: {axis} {size}, kernel {kernel}, dilation {dilation}"
+        )));
     };
-    let padding = if zeros[0] == zeros[1] { format!("2·{}", zeros[0]) } else { format!("{} + {}", zeros[0], zeros[1]) };
-    let formula = format!("{axis}_out = ({axis} − F + 2P)/S + 1 = ({size} − {reach} + {padding})/{stride} + 1");
+    let padding = if zeros[0] == zeros[1] {
+        format!("2·{}", zeros[0])
+    } else {
+        format!("{} + {}", zeros[0], zeros[1])
+    };
+    let formula =
+        format!("{axis}_out = ({axis} − F + 2P)/S + 1 = ({size} − {reach} + {padding})/{stride} + 1");
     let Some(room) = padded.checked_sub(reach) else {
         let need = (reach - size).div_ceil(2);
         return Err(Error::mistake(format!(
             "the filter of {reach} is larger than the padded input of {padded}: {formula} has no place for it"
         ))
-        .help(format!("padding {need} makes room; or take a filter of at most {padded}, or a larger image")));
+        .help(format!(
+            "padding {need} makes room; or take a filter of at most {padded}, or a larger image"
+        )));
     };
     match rounding {
         _ if room.is_multiple_of(stride) => Ok(room / stride + 1),
@@ -304,7 +314,11 @@ fn operands(x: &Spec, w: &Spec, conv: &Conv) -> String {
         Padding::Zeros(z) => format!("{z:?}"),
         Padding::Same => "same".into(),
     };
-    let stride = if conv.stride[0] == conv.stride[1] { conv.stride[0].to_string() } else { format!("{:?}", conv.stride) };
+    let stride = if conv.stride[0] == conv.stride[1] {
+        conv.stride[0].to_string()
+    } else {
+        format!("{:?}", conv.stride)
+    };
     format!(
         "input {:?}, weight {:?}, stride {stride}, padding {padding}, rounding {:?}",
         x.shape, w.shape, conv.rounding
@@ -384,22 +398,34 @@ impl Op for Conv2d {
         four(w, "the weight", "[out, in/groups, kh, kw]")?;
         floats(s)?;
         if x.dtype != w.dtype {
-            return Err(Error::mistake(format!("input is {}, weight {}", x.dtype, w.dtype)).operands(all()).help("`cast` one of them"));
+            return Err(Error::mistake(format!("input is {}, weight {}", x.dtype, w.dtype))
+                .operands(all())
+                .help("`cast` one of them"));
         }
         let (c, o, g) = (x.shape[1], w.shape[0], self.conv.groups);
         if g == 0 || c % g != 0 || o % g != 0 {
-            return Err(Error::mistake(format!("{g} groups do not divide {c} input and {o} output channels")).operands(all()));
+            return Err(Error::mistake(format!(
+                "{g} groups do not divide {c} input and {o} output channels"
+            ))
+            .operands(all()));
         }
         if w.shape[1] != c / g {
             let per = if g == 1 { String::new() } else { format!(" a group of {g}") };
-            return Err(Error::mistake(format!("the input has {c} channels, the weight expects {}{per}", w.shape[1] * g))
-                .operands(all())
-                .help(format!("a layer for this input is `Conv2d::new({c}, {o}, ..)`")));
+            return Err(Error::mistake(format!(
+                "the input has {c} channels, the weight expects {}{per}",
+                w.shape[1] * g
+            ))
+            .operands(all())
+            .help(format!("a layer for this input is `Conv2d::new({c}, {o}, ..)`")));
         }
         if let Some(b) = s.get(2)
             && (b.shape[..] != [o] || b.dtype != x.dtype)
         {
-            return Err(Error::mistake(format!("the bias is {:?} {}, and must be [{o}] {}", b.shape, b.dtype, x.dtype)).operands(all()));
+            return Err(Error::mistake(format!(
+                "the bias is {:?} {}, and must be [{o}] {}",
+                b.shape, b.dtype, x.dtype
+            ))
+            .operands(all()));
         }
         let out = self.conv.output_size([x.shape[2], x.shape[3]], [w.shape[2], w.shape[3]]);
         let [oh, ow] = out.map_err(|e| e.operands(all()))?;
@@ -466,7 +492,12 @@ impl Op for Conv2dInput {
         let (g, w) = (&s[0], &s[1]);
         four(g, "the cotangent", "[n, out, oh, ow]")?;
         four(w, "the weight", "[out, in/groups, kh, kw]")?;
-        let x = g.with(crate::Shape::try_new(&[g.shape[0], w.shape[1] * self.conv.groups, self.size[0], self.size[1]])?);
+        let x = g.with(crate::Shape::try_new(&[
+            g.shape[0],
+            w.shape[1] * self.conv.groups,
+            self.size[0],
+            self.size[1],
+        ])?);
         conforms(&self.conv, &x, w, g)?;
         Ok(vec![x])
     }
@@ -482,7 +513,13 @@ impl Op for Conv2dInput {
     }
     fn cost(&self, x: &[Spec], y: &[Spec]) -> Cost {
         let n = work(&x[0].shape, &x[1].shape);
-        Cost { additions: n, multiplications: n, saved: (x[0].bytes() + x[1].bytes()) as u64, ..Cost::default() }.moving(x, y)
+        Cost {
+            additions: n,
+            multiplications: n,
+            saved: (x[0].bytes() + x[1].bytes()) as u64,
+            ..Cost::default()
+        }
+        .moving(x, y)
     }
     fn scratch(&self, x: &[Spec]) -> usize {
         let Ok(y) = self.outputs(x) else { return 0 };
@@ -528,7 +565,13 @@ impl Op for Conv2dWeight {
     }
     fn cost(&self, x: &[Spec], y: &[Spec]) -> Cost {
         let n = work(&x[1].shape, &y[0].shape);
-        Cost { additions: n, multiplications: n, saved: (x[0].bytes() + x[1].bytes()) as u64, ..Cost::default() }.moving(x, y)
+        Cost {
+            additions: n,
+            multiplications: n,
+            saved: (x[0].bytes() + x[1].bytes()) as u64,
+            ..Cost::default()
+        }
+        .moving(x, y)
     }
     fn scratch(&self, x: &[Spec]) -> usize {
         let Ok(y) = self.outputs(x) else { return 0 };
@@ -550,8 +593,11 @@ fn conforms(conv: &Conv, x: &Spec, w: &Spec, g: &Spec) -> Result<()> {
     if y[0].shape == g.shape && y[0].dtype == g.dtype {
         return Ok(());
     }
-    Err(Error::mistake(format!("the cotangent is {:?} {}, the output {:?} {}", g.shape, g.dtype, y[0].shape, y[0].dtype))
-        .operands(operands(x, w, conv)))
+    Err(Error::mistake(format!(
+        "the cotangent is {:?} {}, the output {:?} {}",
+        g.shape, g.dtype, y[0].shape, y[0].dtype
+    ))
+    .operands(operands(x, w, conv)))
 }
 
 impl Tensor {

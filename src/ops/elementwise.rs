@@ -2,7 +2,7 @@
 //!
 //! The table of functions is below: value, derivative (from the input or the output, whichever is kept), cost.
 
-use super::{Batch, Cost, Mode, Op, floats, pointwise};
+use super::{Batch, Cost, Gate, Mode, Op, floats, pointwise};
 use crate::{
     apply::apply,
     autodiff::LinearMap,
@@ -42,8 +42,10 @@ use Elementwise::*;
 
 impl Elementwise {
     /// All of them.
-    pub const ALL: [Elementwise; 17] =
-        [Neg, Abs, Sign, Exp, Ln, Sqrt, Recip, Square, Sin, Cos, Tanh, Sigmoid, Relu, Step, IsFinite, IsNan, Not];
+    pub const ALL: [Elementwise; 17] = [
+        Neg, Abs, Sign, Exp, Ln, Sqrt, Recip, Square, Sin, Cos, Tanh, Sigmoid, Relu, Step, IsFinite, IsNan,
+        Not,
+    ];
 
     /// Does it keep integers as they are?
     fn keeps_integers(self) -> bool {
@@ -76,8 +78,10 @@ impl Op for Elementwise {
 
     fn outputs(&self, x: &[Spec]) -> Result<Vec<Spec>> {
         match self {
-            Not if x[0].dtype != DType::Bool => Err(Error::mistake(format!("needs truth values, got {}", x[0].dtype))
-                .help("compare first, such as `x.ne(0)`")),
+            Not if x[0].dtype != DType::Bool => {
+                Err(Error::mistake(format!("needs truth values, got {}", x[0].dtype))
+                    .help("compare first, such as `x.ne(0)`"))
+            }
             IsFinite | IsNan | Not => Ok(vec![x[0].of(DType::Bool)]),
             _ if self.keeps_integers() && x[0].dtype != DType::Bool => Ok(vec![x[0].clone()]),
             _ => floats(x).map(|()| vec![x[0].clone()]),
@@ -99,7 +103,7 @@ impl Op for Elementwise {
             Cos     => LinearMap::unary(move |t| -(t * x.sin())),
             Tanh    => LinearMap::unary(move |t| t * (1.0 - y.square())),
             Sigmoid => LinearMap::unary(move |t| t * (&y * (1.0 - &y))),
-            Relu    => LinearMap::unary(move |t| t * y.step()),
+            Relu    => LinearMap::unary(move |t| apply(Gate, &[t, &y])),
             Sign | Step | IsFinite | IsNan | Not => LinearMap::zero(1),
         }
     }
@@ -115,7 +119,9 @@ impl Op for Elementwise {
             Neg | Sign | Step | IsFinite | IsNan | Not => Cost { additions: n, ..Cost::default() },
             Abs | Relu => Cost { additions: n, saved: kept, ..Cost::default() },
             Square | Recip => Cost { multiplications: n, saved: kept, ..Cost::default() },
-            Exp | Ln | Sqrt | Sin | Cos | Tanh | Sigmoid => Cost { elementary: n, saved: kept, ..Cost::default() },
+            Exp | Ln | Sqrt | Sin | Cos | Tanh | Sigmoid => {
+                Cost { elementary: n, saved: kept, ..Cost::default() }
+            }
         };
         c.moving(x, y)
     }
@@ -165,7 +171,9 @@ impl Op for Elementwise {
                 match self {
                     Neg => strided::map(x, call.output(), |x: $t| -x),
                     Abs => strided::map(x, call.output(), <$t>::abs),
-                    Sign => strided::map(x, call.output(), |x: $t| if x.is_nan() { x } else { f32::from(i8::from(x > 0.0) - i8::from(x < 0.0)) as $t }),
+                    Sign => strided::map(x, call.output(), |x: $t| {
+                        if x.is_nan() { x } else { f32::from(i8::from(x > 0.0) - i8::from(x < 0.0)) as $t }
+                    }),
                     Exp => strided::map(x, call.output(), <$t>::exp),
                     Ln => strided::map(x, call.output(), <$t>::ln),
                     Sqrt => strided::map(x, call.output(), <$t>::sqrt),
@@ -181,7 +189,9 @@ impl Op for Elementwise {
                     }),
                     // NaN passes through, which `max` would swallow.
                     Relu => strided::map(x, call.output(), |x: $t| if x <= 0.0 { 0.0 } else { x }),
-                    _ => strided::map(x, call.output(), |x: $t| -> $t { if x > 0.0 { 1.0 } else { 0.0 } }),
+                    _ => strided::map(x, call.output(), |x: $t| -> $t {
+                        if x > 0.0 { 1.0 } else { 0.0 }
+                    }),
                 }
             };
         }

@@ -30,7 +30,9 @@ pub struct ScatterAdd {
 fn is_index(s: &Spec) -> Result<()> {
     match s.dtype {
         DType::I64 => Ok(()),
-        other => Err(Error::mistake(format!("an index holds int64, not {other}")).help("`index.cast(DType::I64)`")),
+        other => {
+            Err(Error::mistake(format!("an index holds int64, not {other}")).help("`index.cast(DType::I64)`"))
+        }
     }
 }
 
@@ -42,7 +44,10 @@ fn whole(verb: &str, index: &Tensor) -> Tensor {
             DType::Bool => "truth values select with `masked_select`, or by `where_`",
             _ => "`index.cast(DType::I64)`",
         };
-        Error::mistake(format!("an index holds whole numbers, not {}", index.dtype())).verb(verb).help(advice).raise()
+        Error::mistake(format!("an index holds whole numbers, not {}", index.dtype()))
+            .verb(verb)
+            .help(advice)
+            .raise()
     }
     index.cast(DType::I64)
 }
@@ -322,9 +327,9 @@ fn compare<T: Element>(a: T, b: T) -> std::cmp::Ordering {
 pub(crate) fn by_index(axis: usize, index: &Tensor, shape: Shape, mode: Mode) -> LinearMap {
     let index = index.clone();
     match mode {
-        Mode::Push => LinearMap::new(move |t| {
-            vec![t[0].as_ref().map(|t| apply(Gather { axis }, &[t, &index])), None]
-        }),
+        Mode::Push => {
+            LinearMap::new(move |t| vec![t[0].as_ref().map(|t| apply(Gather { axis }, &[t, &index])), None])
+        }
         Mode::Pull => LinearMap::new(move |c| {
             vec![c[0].as_ref().map(|c| apply(ScatterAdd { axis, shape }, &[c, &index]))]
         }),
@@ -354,7 +359,10 @@ impl Op for Extremum {
             return Err(Error::mistake(format!("axis {} of a tensor of shape {s:?}", self.axis)));
         }
         if s[self.axis] == 0 {
-            return Err(Error::mistake(format!("axis {} of {s:?} is empty: nothing is the largest there", self.axis)));
+            return Err(Error::mistake(format!(
+                "axis {} of {s:?} is empty: nothing is the largest there",
+                self.axis
+            )));
         }
         let y = x[0].with(s.with(self.axis, 1));
         Ok(vec![y.clone(), y.of(DType::I64)])
@@ -369,7 +377,8 @@ impl Op for Extremum {
         }
     }
     fn cost(&self, x: &[Spec], y: &[Spec]) -> Cost {
-        Cost { additions: x[0].shape.len() as u64, saved: y[1].bytes() as u64, ..Cost::default() }.moving(x, y)
+        Cost { additions: x[0].shape.len() as u64, saved: y[1].bytes() as u64, ..Cost::default() }
+            .moving(x, y)
     }
     fn cpu(&self, mut call: Call<'_>) {
         let shape = call.inputs[0].layout.shape;
@@ -445,7 +454,8 @@ impl Tensor {
     pub fn index_select(&self, axis: isize, index: &Tensor) -> Tensor {
         let a = self.shape().axis(axis).map_err(|e| e.verb("index_select")).or_raise();
         if index.rank() != 1 {
-            Error::mistake(format!("index_select: the index is a list, not of shape {:?}", index.shape())).raise()
+            Error::mistake(format!("index_select: the index is a list, not of shape {:?}", index.shape()))
+                .raise()
         }
         let n = index.numel();
         let mut dims = vec![1; self.rank()];
@@ -590,11 +600,20 @@ impl Tensor {
     pub fn masked_select(&self, mask: &Tensor) -> Tensor {
         let shape = self.shape().broadcast(mask.shape()).map_err(|e| e.verb("masked_select")).or_raise();
         if mask.is_recorded() {
-            Error::mistake("masked_select: how many elements there are depends on values, which a recording has not")
-                .help("`where_` keeps the size: `x.where_(&mask, &zeros)`")
-                .raise()
+            Error::mistake(
+                "masked_select: how many elements there are depends on values, which a recording has not",
+            )
+            .help("`where_` keeps the size: `x.where_(&mask, &zeros)`")
+            .raise()
         }
-        let chosen: Vec<i64> = mask.expand(shape).to_vec::<bool>().iter().enumerate().filter(|(_, m)| **m).map(|(i, _)| i as i64).collect();
+        let chosen: Vec<i64> = mask
+            .expand(shape)
+            .to_vec::<bool>()
+            .iter()
+            .enumerate()
+            .filter(|(_, m)| **m)
+            .map(|(i, _)| i as i64)
+            .collect();
         self.expand(shape).flatten(0).index_select(0, &Tensor::from(chosen).to(&self.device()))
     }
 }

@@ -24,21 +24,29 @@ impl Op for MatMul {
         let (a, b) = (&x[0].shape, &x[1].shape);
         let show = || format!("{a:?} by {b:?}");
         if a.rank() != b.rank() || !(2..=3).contains(&a.rank()) {
-            return Err(Error::mistake(format!("two matrices, or two batches of them, are needed, not {}", show())));
+            return Err(Error::mistake(format!(
+                "two matrices, or two batches of them, are needed, not {}",
+                show()
+            )));
         }
         let r = a.rank();
         if a[r - 1] != b[r - 2] {
             let help = if r == 2 && a[1] == b[1] { "did you mean `a.matmul(&b.t())`?" } else { "" };
-            return Err(Error::mistake(format!("inner sizes {} and {} differ", a[r - 1], b[r - 2])).operands(show()).help(help));
+            return Err(Error::mistake(format!("inner sizes {} and {} differ", a[r - 1], b[r - 2]))
+                .operands(show())
+                .help(help));
         }
         if r == 3 && a[0] != b[0] {
             return Err(Error::mistake(format!("batch sizes {} and {} differ", a[0], b[0])).operands(show()));
         }
         if x[0].dtype != x[1].dtype {
-            return Err(Error::mistake(format!("types {} and {} differ", x[0].dtype, x[1].dtype)).help("`cast` one of them"));
+            return Err(Error::mistake(format!("types {} and {} differ", x[0].dtype, x[1].dtype))
+                .help("`cast` one of them"));
         }
         if x[0].dtype == DType::Bool {
-            return Err(Error::mistake("truth values cannot be multiplied as matrices").help("`cast` them first"));
+            return Err(
+                Error::mistake("truth values cannot be multiplied as matrices").help("`cast` them first")
+            );
         }
         Ok(vec![x[0].with(a.with(r - 1, b[r - 1]))])
     }
@@ -93,7 +101,8 @@ impl Op for MatMul {
         let batch = if r == 3 { &axes[..] } else { &[] };
         macro_rules! product {
             ($f:ident, $t:ty) => {{
-                let view = |v: &View<'_>| (v.layout.offset, v.layout.strides()[r - 2], v.layout.strides()[r - 1]);
+                let view =
+                    |v: &View<'_>| (v.layout.offset, v.layout.strides()[r - 2], v.layout.strides()[r - 1]);
                 let ((i, ar, ac), (j, br, bc)) = (view(a), view(b));
                 let a = cpu::Operand { data: a.memory::<$t>(), offset: i, row: ar, column: ac };
                 let b = cpu::Operand { data: b.memory::<$t>(), offset: j, row: br, column: bc };

@@ -156,7 +156,12 @@ impl Pool {
         if x.shape.rank() != 4 {
             return Err(Error::mistake(format!("the input needs 4 axes [n, c, h, w], got {:?}", x.shape)));
         }
-        let all = || format!("input {:?}, kernel {:?}, stride {:?}, padding {:?}, rounding {:?}", x.shape, self.kernel, self.stride, self.padding, self.rounding);
+        let all = || {
+            format!(
+                "input {:?}, kernel {:?}, stride {:?}, padding {:?}, rounding {:?}",
+                x.shape, self.kernel, self.stride, self.padding, self.rounding
+            )
+        };
         let [oh, ow] = self.output_size([x.shape[2], x.shape[3]]).map_err(|e| e.operands(all()))?;
         Shape::try_new(&[x.shape[0], x.shape[1], oh, ow])
     }
@@ -329,7 +334,10 @@ impl Op for MaxPool2dScatter {
         let image = image(&x[0], self.size)?;
         places(&self.pool, self.pool.pooled(&image)?, &x[1])?;
         if x[0].shape != x[1].shape {
-            return Err(Error::mistake(format!("cotangent {:?} and places {:?} differ", x[0].shape, x[1].shape)));
+            return Err(Error::mistake(format!(
+                "cotangent {:?} and places {:?} differ",
+                x[0].shape, x[1].shape
+            )));
         }
         Ok(vec![image])
     }
@@ -382,7 +390,9 @@ impl Op for MaxPool2dIndices {
         for (i, (y, at)) in call.output::<i64>().iter_mut().zip(at).enumerate() {
             let (o, q) = (i / shape[3] % shape[2], i % shape[3]);
             let (u, v) = (at as usize / p.kernel[1], at as usize % p.kernel[1]);
-            let cell = |a: usize, o: usize, u: usize| (o * p.stride[a] + u * p.dilation[a]) as i64 - p.padding[a] as i64;
+            let cell = |a: usize, o: usize, u: usize| {
+                (o * p.stride[a] + u * p.dilation[a]) as i64 - p.padding[a] as i64
+            };
             *y = cell(0, o, u) * self.size[1] as i64 + cell(1, q, v);
         }
     }
@@ -398,7 +408,8 @@ impl Op for AvgPool2d {
     fn outputs(&self, x: &[Spec]) -> Result<Vec<Spec>> {
         floats(x)?;
         if self.pool.dilation != [1, 1] {
-            return Err(Error::mistake("a mean's window has no dilation").help("a convolution with fixed weights does it"));
+            return Err(Error::mistake("a mean's window has no dilation")
+                .help("a convolution with fixed weights does it"));
         }
         if self.pool.divisor == Some(0) {
             return Err(Error::mistake("a divisor of 0"));
@@ -478,7 +489,12 @@ fn places(pool: &Pool, shape: Shape, at: &Spec) -> Result<()> {
     if at.shape == shape && at.dtype == pool.place() {
         return Ok(());
     }
-    Err(Error::mistake(format!("the places are {:?} {}, and must be {shape:?} {}", at.shape, at.dtype, pool.place())))
+    Err(Error::mistake(format!(
+        "the places are {:?} {}, and must be {shape:?} {}",
+        at.shape,
+        at.dtype,
+        pool.place()
+    )))
 }
 
 impl Tensor {

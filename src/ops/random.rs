@@ -110,7 +110,9 @@ impl Op for Random {
             }),
             Distribution::Uniform => match self.dtype {
                 // 24 bits, as `f32` has: no number rounds up to 1.
-                DType::F32 => fill(call.output::<f32>(), |i| (bits(s, i) >> 40) as f32 * (1.0 / (1u32 << 24) as f32)),
+                DType::F32 => {
+                    fill(call.output::<f32>(), |i| (bits(s, i) >> 40) as f32 * (1.0 / (1u32 << 24) as f32))
+                }
                 _ => fill(call.output::<f64>(), |i| unit(bits(s, i))),
             },
             Distribution::Normal => {
@@ -129,7 +131,9 @@ impl Op for Random {
 }
 
 fn fill<T: Send>(y: &mut [T], f: impl Fn(usize) -> T + Sync) {
-    threads::chunks_mut(y, CHUNK, |c, part| part.iter_mut().enumerate().for_each(|(j, y)| *y = f(c * CHUNK + j)))
+    threads::chunks_mut(y, CHUNK, |c, part| {
+        part.iter_mut().enumerate().for_each(|(j, y)| *y = f(c * CHUNK + j))
+    })
 }
 
 /// A generator's state: three whole numbers.
@@ -204,7 +208,8 @@ impl Tensor {
 
     #[track_caller]
     fn draw_like(&self, distribution: Distribution, rng: &Rng) -> Tensor {
-        let (op, device) = (Random { distribution, shape: *self.shape(), dtype: self.dtype() }, self.device());
+        let (op, device) =
+            (Random { distribution, shape: *self.shape(), dtype: self.dtype() }, self.device());
         apply(op, &[&rng.draw(blocks(self.numel())).to(&device)])
     }
 

@@ -178,7 +178,9 @@ fn columns<T: Addend>(x: &[T], y: &mut [T], n: usize) {
     let inner = y.len();
     if n <= ROWS {
         y.copy_from_slice(&x[..inner]);
-        x[inner..].chunks_exact(inner).for_each(|row| y.iter_mut().zip(row).for_each(|(y, x)| *y = y.plus(*x)));
+        x[inner..]
+            .chunks_exact(inner)
+            .for_each(|row| y.iter_mut().zip(row).for_each(|(y, x)| *y = y.plus(*x)));
         return;
     }
     let half = (n / 2).next_multiple_of(ROWS).min(n - 1);
@@ -263,7 +265,8 @@ impl Tensor {
 
 /// Axes as sorted numbers from 0.
 pub(crate) fn axes_of(verb: &str, shape: &Shape, axes: &[isize]) -> Result<Vec<usize>> {
-    let mut list = axes.iter().map(|a| shape.axis(*a)).collect::<Result<Vec<usize>>>().map_err(|e| e.verb(verb))?;
+    let mut list =
+        axes.iter().map(|a| shape.axis(*a)).collect::<Result<Vec<usize>>>().map_err(|e| e.verb(verb))?;
     list.sort_unstable();
     if let Some(w) = list.windows(2).find(|w| w[0] == w[1]) {
         return Err(Error::mistake(format!("axis {} stands twice in {axes:?}", w[0])).verb(verb));

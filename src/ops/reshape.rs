@@ -49,8 +49,9 @@ impl Op for Reshape {
         // The axis stays whole when as many elements stand before it as before an axis of its size.
         let Some(a) = axes[0] else { return Batch::Mixes };
         let before: usize = x[0].shape[..a].iter().product();
-        let place = (0..self.shape.rank())
-            .find(|b| self.shape[..*b].iter().product::<usize>() == before && self.shape[*b] == x[0].shape[a]);
+        let place = (0..self.shape.rank()).find(|b| {
+            self.shape[..*b].iter().product::<usize>() == before && self.shape[*b] == x[0].shape[a]
+        });
         place.map_or(Batch::Mixes, |b| Batch::Each(vec![b]))
     }
     fn for_examples(&self, x: &[Spec], axes: &[Option<usize>], n: usize) -> Option<Arc<dyn Op>> {
@@ -90,8 +91,13 @@ impl Op for Permute {
         let mut sorted = self.order.clone();
         sorted.sort_unstable();
         if !sorted.iter().copied().eq(0..x[0].shape.rank()) {
-            return Err(Error::mistake(format!("{:?} does not order the {} axes of {:?}", self.order, x[0].shape.rank(), x[0].shape))
-                .help("each axis stands once, counted from 0"));
+            return Err(Error::mistake(format!(
+                "{:?} does not order the {} axes of {:?}",
+                self.order,
+                x[0].shape.rank(),
+                x[0].shape
+            ))
+            .help("each axis stands once, counted from 0"));
         }
         let dims: Vec<usize> = self.order.iter().map(|a| x[0].shape[*a]).collect();
         Ok(vec![x[0].with(dims)])

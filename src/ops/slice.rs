@@ -34,7 +34,9 @@ impl Op for Slice {
     fn outputs(&self, x: &[Spec]) -> Result<Vec<Spec>> {
         let rank = x[0].shape.rank();
         if [&self.start, &self.step, &self.len].iter().any(|v| v.len() != rank) || self.step.contains(&0) {
-            return Err(Error::mistake(format!("needs start, step ≥ 1 and length for each of the {rank} axes")));
+            return Err(Error::mistake(format!(
+                "needs start, step ≥ 1 and length for each of the {rank} axes"
+            )));
         }
         for a in 0..rank {
             let last = self.len[a].checked_sub(1).map(|n| self.start[a] + n * self.step[a]);
@@ -50,11 +52,17 @@ impl Op for Slice {
     fn linearize(&self, x: &[Tensor], _: &[Tensor], mode: Mode, _: &[bool]) -> LinearMap {
         let (forth, from) = (self.clone(), *x[0].shape());
         let back = self.clone();
-        LinearMap::either(mode, move |t| apply(forth.clone(), &[t]), move |c| apply(back.adjoint(&from), &[c]))
+        LinearMap::either(
+            mode,
+            move |t| apply(forth.clone(), &[t]),
+            move |c| apply(back.adjoint(&from), &[c]),
+        )
     }
     fn batch(&self, x: &[Spec], axes: &[Option<usize>]) -> Batch {
         match axes[0] {
-            Some(a) if self.start[a] == 0 && self.step[a] == 1 && self.len[a] == x[0].shape[a] => Batch::Each(vec![a]),
+            Some(a) if self.start[a] == 0 && self.step[a] == 1 && self.len[a] == x[0].shape[a] => {
+                Batch::Each(vec![a])
+            }
             _ => Batch::Mixes,
         }
     }
@@ -80,7 +88,9 @@ impl Op for Slice {
 
 impl Slice {
     fn adjoint(&self, from: &Shape) -> Pad {
-        let end = |a: usize| self.start[a] + self.len[a].saturating_sub(1) * self.step[a] + usize::from(self.len[a] > 0);
+        let end = |a: usize| {
+            self.start[a] + self.len[a].saturating_sub(1) * self.step[a] + usize::from(self.len[a] > 0)
+        };
         let after = (0..from.rank()).map(|a| from[a] - end(a)).collect();
         let step = self.step.clone();
         Pad { before: self.start.clone(), step, after, value: Number::Int(0) }
@@ -115,7 +125,9 @@ impl Op for Pad {
     fn outputs(&self, x: &[Spec]) -> Result<Vec<Spec>> {
         let rank = x[0].shape.rank();
         if [&self.before, &self.step, &self.after].iter().any(|v| v.len() != rank) || self.step.contains(&0) {
-            return Err(Error::mistake(format!("needs sizes before, after and step ≥ 1 for each of the {rank} axes")));
+            return Err(Error::mistake(format!(
+                "needs sizes before, after and step ≥ 1 for each of the {rank} axes"
+            )));
         }
         let dims = (0..rank).map(|a| {
             let n = x[0].shape[a];
@@ -190,6 +202,9 @@ impl Tensor {
             v.extend(frame.iter().map(f));
             v
         };
-        apply(Pad { before: side(|p| p.0), step: vec![1; rank], after: side(|p| p.1), value: value.into() }, &[self])
+        apply(
+            Pad { before: side(|p| p.0), step: vec![1; rank], after: side(|p| p.1), value: value.into() },
+            &[self],
+        )
     }
 }

@@ -51,7 +51,14 @@ impl Op for Softmax {
     }
     fn cost(&self, x: &[Spec], y: &[Spec]) -> Cost {
         let n = x[0].shape.len() as u64;
-        Cost { additions: 3 * n, multiplications: n, elementary: n, saved: y[0].bytes() as u64, ..Cost::default() }.moving(x, y)
+        Cost {
+            additions: 3 * n,
+            multiplications: n,
+            elementary: n,
+            saved: y[0].bytes() as u64,
+            ..Cost::default()
+        }
+        .moving(x, y)
     }
     fn cpu(&self, mut call: Call<'_>) {
         let x = &call.inputs[0];
@@ -98,10 +105,12 @@ impl Op for CrossEntropy {
             (x.softmax(-1) - onehot) * counts.cast(x.dtype()).unsqueeze(1)
         };
         match mode {
-            Mode::Push => LinearMap::new(move |t| {
-                vec![t[0].as_ref().map(|t| (t * slope()).sum_over([1], false))]
-            }),
-            Mode::Pull => LinearMap::new(move |c| vec![c[0].as_ref().map(|c| c.unsqueeze(1) * slope()), None]),
+            Mode::Push => {
+                LinearMap::new(move |t| vec![t[0].as_ref().map(|t| (t * slope()).sum_over([1], false))])
+            }
+            Mode::Pull => {
+                LinearMap::new(move |c| vec![c[0].as_ref().map(|c| c.unsqueeze(1) * slope()), None])
+            }
         }
     }
     fn batch(&self, _: &[Spec], axes: &[Option<usize>]) -> Batch {
@@ -153,7 +162,12 @@ pub struct CrossEntropyOptions {
 
 impl Default for CrossEntropyOptions {
     fn default() -> Self {
-        CrossEntropyOptions { weight: None, ignore_index: -100, reduction: Reduction::Mean, label_smoothing: 0.0 }
+        CrossEntropyOptions {
+            weight: None,
+            ignore_index: -100,
+            reduction: Reduction::Mean,
+            label_smoothing: 0.0,
+        }
     }
 }
 

@@ -108,7 +108,12 @@ pub(crate) fn start() -> Option<u64> {
 }
 
 /// Note an operation; its outputs are values to come.
-pub(crate) fn append(op: &Arc<dyn Op>, inputs: &[&Tensor], y: &[Spec], origin: &Origin) -> Result<Few<Tensor>> {
+pub(crate) fn append(
+    op: &Arc<dyn Op>,
+    inputs: &[&Tensor],
+    y: &[Spec],
+    origin: &Origin,
+) -> Result<Few<Tensor>> {
     context::with(|c| {
         let Some(r) = &mut c.recorder else {
             return Err(Error::mistake("a recorded value was used outside its recording: it has no value")
@@ -185,22 +190,31 @@ pub(crate) fn trace(specs: &[Spec], f: impl FnOnce(&[Tensor]) -> Vec<Tensor>) ->
     let mut recorder = Recorder::new(false);
     let inputs: Vec<Tensor> = specs.iter().map(|s| recorder.slot(s)).collect();
     recorder.program.inputs = (0..specs.len()).collect();
-    let recorder = recorded(recorder, |outputs: Vec<Tensor>, r| {
-        r.program.outputs = outputs.iter().map(|t| r.number(&t.detach())).collect::<Result<_>>().or_raise();
-        let order = std::mem::take(&mut r.order);
-        for id in order {
-            let (cell, now) = r.cells[&id].clone();
-            let becomes = r.number(&now).or_raise();
-            if !r.program.reads.iter().any(|(c, slot)| c.id == id && *slot == becomes) {
-                r.program.writes.push((cell, becomes));
+    let recorder = recorded(
+        recorder,
+        |outputs: Vec<Tensor>, r| {
+            r.program.outputs =
+                outputs.iter().map(|t| r.number(&t.detach())).collect::<Result<_>>().or_raise();
+            let order = std::mem::take(&mut r.order);
+            for id in order {
+                let (cell, now) = r.cells[&id].clone();
+                let becomes = r.number(&now).or_raise();
+                if !r.program.reads.iter().any(|(c, slot)| c.id == id && *slot == becomes) {
+                    r.program.writes.push((cell, becomes));
+                }
             }
-        }
-    }, || f(&inputs));
+        },
+        || f(&inputs),
+    );
     recorder.program
 }
 
 /// Run `f` in a fresh context with a recorder; a mistake leaves everything as it was.
-fn recorded<T>(recorder: Box<Recorder>, finish: impl FnOnce(T, &mut Recorder), f: impl FnOnce() -> T) -> Box<Recorder> {
+fn recorded<T>(
+    recorder: Box<Recorder>,
+    finish: impl FnOnce(T, &mut Recorder),
+    f: impl FnOnce() -> T,
+) -> Box<Recorder> {
     let attempts = context::with(|c| c.attempts);
     let fresh = Context { recorder: Some(recorder), attempts, ..Context::default() };
     let before = context::with(|c| std::mem::replace(c, fresh));
@@ -245,7 +259,8 @@ impl Program {
 
     /// The first thing that two traces of one closure do differently.
     pub(crate) fn differs(&self, other: &Program) -> Option<Error> {
-        let advice = "whatever changes between steps is an input or a cell: make it a `Scalar`, `State` or `Rng`";
+        let advice =
+            "whatever changes between steps is an input or a cell: make it a `Scalar`, `State` or `Rng`";
         let user = |i: usize| self.instructions.iter().find(|x| x.inputs.contains(&i));
         for ((i, a), (j, b)) in self.constants.iter().zip(&other.constants) {
             let equal = i == j && a.spec() == b.spec() && (a.shares_buffer(b) || same_bits(a, b));
@@ -254,7 +269,11 @@ impl Program {
                 let (a, b) = (a.to_vec::<f64>(), b.to_vec::<f64>());
                 let at = a.iter().zip(&b).position(|(a, b)| a.to_bits() != b.to_bits()).unwrap_or(0);
                 let show = |v: &[f64]| v.get(at).map_or("nothing".into(), f64::to_string);
-                let text = format!("this number changed between two recordings{place}: {} became {}", show(&a), show(&b));
+                let text = format!(
+                    "this number changed between two recordings{place}: {} became {}",
+                    show(&a),
+                    show(&b)
+                );
                 return Some(Error::mistake(text).help(advice));
             }
         }
@@ -264,14 +283,18 @@ impl Program {
                 return Some(Error::mistake(text).help(advice));
             }
         }
-        let cells = |p: &Program| -> Vec<(u64, usize)> { p.reads.iter().chain(&p.writes).map(|(c, s)| (c.id, *s)).collect() };
+        let cells = |p: &Program| -> Vec<(u64, usize)> {
+            p.reads.iter().chain(&p.writes).map(|(c, s)| (c.id, *s)).collect()
+        };
         if self.instructions.len() != other.instructions.len()
             || self.constants.len() != other.constants.len()
             || self.outputs != other.outputs
             || cells(self) != cells(other)
         {
             let (n, m) = (self.instructions.len(), other.instructions.len());
-            let text = format!("two recordings of one step differ: {n} operations became {m}, or they use other cells");
+            let text = format!(
+                "two recordings of one step differ: {n} operations became {m}, or they use other cells"
+            );
             return Some(Error::mistake(text).help(advice));
         }
         None

@@ -28,8 +28,11 @@ pub(crate) fn run(program: &Program, inputs: &[&Tensor]) -> Result<Vec<Tensor>> 
     }
     for (at, instruction) in program.instructions.iter().enumerate() {
         let y = {
-            let x: Few<&Tensor> =
-                instruction.inputs.iter().map(|i| values[*i].as_ref().expect("lives until its last use")).collect();
+            let x: Few<&Tensor> = instruction
+                .inputs
+                .iter()
+                .map(|i| values[*i].as_ref().expect("lives until its last use"))
+                .collect();
             evaluate(&instruction.op, &x, &instruction.origin)?
         };
         instruction.inputs.iter().filter(|i| last[**i] == at).for_each(|i| values[*i] = None);

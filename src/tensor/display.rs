@@ -123,14 +123,19 @@ impl fmt::Display for Tensor {
             return write!(f, "tensor(recorded, size={shape:?}, dtype={dtype})");
         }
         let values = match self.try_read() {
-            Ok(t) => crate::dispatch!(dtype, T => t.to_vec::<T>().into_iter().map(super::Element::to_number).collect::<Vec<_>>()),
+            Ok(t) => {
+                crate::dispatch!(dtype, T => t.to_vec::<T>().into_iter().map(super::Element::to_number).collect::<Vec<_>>())
+            }
             Err(e) => return write!(f, "tensor(size={shape:?}, dtype={dtype}: {e})"),
         };
         let mut text = "tensor(".to_string();
         if values.is_empty() {
             text.push_str("[]");
             if shape.rank() != 1 {
-                notes.push(format!("size=({})", shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")));
+                notes.push(format!(
+                    "size=({})",
+                    shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+                ));
             }
         } else {
             let summarise = values.len() > THRESHOLD;
@@ -138,7 +143,9 @@ impl fmt::Display for Tensor {
             write(&values, &shape, &Style::of(&shown, dtype), summarise, "tensor(".len(), &mut text);
         }
         // Elements show that they are whole or truth values; an empty tensor has none to show it.
-        if !matches!(dtype, DType::F32 | DType::I64 | DType::Bool) || (values.is_empty() && dtype != DType::F32) {
+        if !matches!(dtype, DType::F32 | DType::I64 | DType::Bool)
+            || (values.is_empty() && dtype != DType::F32)
+        {
             notes.push(format!("dtype={dtype}"));
         }
         if self.is_tracked() {

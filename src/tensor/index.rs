@@ -133,7 +133,8 @@ impl Tensor {
     pub fn i(&self, indices: impl Indices) -> Tensor {
         let (shape, indices) = (*self.shape(), indices.list());
         if indices.len() > shape.rank() {
-            Error::mistake(format!("index: {} indices for a tensor of shape {shape:?}", indices.len())).raise()
+            Error::mistake(format!("index: {} indices for a tensor of shape {shape:?}", indices.len()))
+                .raise()
         }
         let rank = shape.rank();
         let (mut start, mut step, mut len) = (vec![0; rank], vec![1; rank], shape.to_vec());
@@ -144,7 +145,8 @@ impl Tensor {
                 Index::At(i) => {
                     let place = if i < 0 { i + n } else { i };
                     if !(0..n).contains(&place) {
-                        Error::mistake(format!("index: place {i} on axis {a} of {shape:?}, which has {n}")).raise()
+                        Error::mistake(format!("index: place {i} on axis {a} of {shape:?}, which has {n}"))
+                            .raise()
                     }
                     (start[a], len[a]) = (place as usize, 1);
                     gone.push(a);

@@ -37,12 +37,17 @@ impl Shape {
     /// From a slice, or why not: too many axes, or more elements than memory can number.
     pub fn try_new(dims: &[usize]) -> Result<Self> {
         if dims.len() > MAX_RANK {
-            return Err(Error::mistake(format!("{} axes are more than the {MAX_RANK} a tensor may have", dims.len())));
+            return Err(Error::mistake(format!(
+                "{} axes are more than the {MAX_RANK} a tensor may have",
+                dims.len()
+            )));
         }
         // Empty tensors keep their other sizes, so those must be numberable too.
         let count = dims.iter().filter(|d| **d > 0).try_fold(1usize, |n, d| n.checked_mul(*d));
         if count.is_none_or(|n| n > isize::MAX as usize / 8) {
-            return Err(Error::mistake(format!("a tensor of shape {dims:?} has more elements than memory can number")));
+            return Err(Error::mistake(format!(
+                "a tensor of shape {dims:?} has more elements than memory can number"
+            )));
         }
         let mut s = Shape { rank: dims.len() as u8, dims: [1; MAX_RANK] };
         s.dims[..dims.len()].copy_from_slice(dims);

@@ -36,6 +36,10 @@ pub(crate) const ENTRIES: &[(&str, u64, usize, Generator)] = &[
         let shape = [d.size(0..4), d.size(1..5)];
         Case::new(op, vec![d.whole(0..3, shape), d.whole(0..3, shape)])
     }),
+    ("Gate", 20, 2, |d| {
+        let shape = [d.size(0..4), d.size(1..5)];
+        Case::new(Gate, vec![d.real(shape), d.real(shape)])
+    }),
     ("ExpectFinite", 10, 2, |d| {
         let shape = [d.size(0..4), d.size(1..5)];
         Case::new(ExpectFinite, vec![d.real(shape)])

@@ -86,7 +86,12 @@ pub(crate) fn map<T: Element, U: Send>(x: &View<'_>, y: &mut [U], f: impl Fn(T) 
 }
 
 /// `y[i] = f(a[i], b[i])`.
-pub(crate) fn zip<A: Element, B: Element, U: Send>(a: &View<'_>, b: &View<'_>, y: &mut [U], f: impl Fn(A, B) -> U + Sync) {
+pub(crate) fn zip<A: Element, B: Element, U: Send>(
+    a: &View<'_>,
+    b: &View<'_>,
+    y: &mut [U],
+    f: impl Fn(A, B) -> U + Sync,
+) {
     let (av, bv) = (a.memory::<A>(), b.memory::<B>());
     if let ([], []) = (&a.layout.shape[..], &b.layout.shape[..]) {
         y[0] = f(av[a.layout.offset], bv[b.layout.offset]);
