@@ -81,6 +81,9 @@ pub(crate) struct About {
     pub(crate) epochs_since_best: u64,
     /// Loss and accuracy on the test examples after the last complete epoch.
     pub(crate) test: Option<[Option<f64>; 2]>,
+    /// SHA-256 over all of the above and all tensors, set when the file is written: a changed bit is noticed.
+    #[serde(default)]
+    pub(crate) checksum: String,
 }
 
 /// x = (pixel / 255 − mean) / std, by channel.
@@ -142,6 +145,7 @@ impl About {
             best: None,
             epochs_since_best: 0,
             test: None,
+            checksum: String::new(),
         }
     }
 }
@@ -160,7 +164,9 @@ impl Checkpoint {
     pub(crate) fn write(&self, path: &Path) -> Result<(), Diagnostic> {
         let refused =
             |e: String| Diagnostic::new(Exit::Failure, format!("cannot write {}: {e}", path.display()));
-        let about = serde_json::to_string(&self.about).map_err(|e| refused(e.to_string()))?;
+        let mut about = self.about.clone();
+        about.checksum = self.checksum().map_err(|e| refused(e.to_string()))?;
+        let about = serde_json::to_string(&about).map_err(|e| refused(e.to_string()))?;
         let metadata = HashMap::from([(KEY.to_string(), about)]);
         let bytes = serialize(&self.tensors, Some(metadata)).map_err(|e| refused(e.to_string()))?;
         write_file(path, &bytes)
@@ -194,7 +200,7 @@ impl Checkpoint {
             ))
             .help("use the version of cotangent that wrote it"));
         }
-        let about = serde_json::from_str(about).map_err(unreadable)?;
+        let mut about: About = serde_json::from_str(about).map_err(unreadable)?;
         let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
         let tensors = file
             .iter()
@@ -203,7 +209,24 @@ impl Checkpoint {
                 (name.to_string(), stored)
             })
             .collect();
-        Ok(Checkpoint { tensors, about })
+        let written = std::mem::take(&mut about.checksum);
+        let checkpoint = Checkpoint { tensors, about };
+        if checkpoint.checksum().map_err(unreadable)? != written {
+            return Err(bad(
+                "does not match its own checksum: something has changed it since it was written".into(),
+            )
+            .help("take another checkpoint of the run, or train again"));
+        }
+        Ok(checkpoint)
+    }
+
+    /// SHA-256 over what the file says of the run and over all its tensors.
+    fn checksum(&self) -> Result<String, serde_json::Error> {
+        let about = About { checksum: String::new(), ..self.about.clone() };
+        let mut hash = Sha256::new();
+        hash.update(serde_json::to_string(&about)?);
+        let all = self.tensors.iter().map(|(name, t)| (name.as_str(), t));
+        Ok(hexadecimal(feed(hash, all)))
     }
 
     /// The model's tensors.
@@ -220,25 +243,32 @@ impl Checkpoint {
     /// SHA-256 over names, types, shapes and bits of the model's tensors, in hexadecimal: equal for equal weights,
     /// whatever the optimiser, the machine or the number of threads.
     pub(crate) fn fingerprint(&self) -> String {
-        let mut hash = Sha256::new();
-        for (name, t) in self.model() {
-            // Lengths before contents: no two lists of tensors give the same stream.
-            hash.update((name.len() as u64).to_le_bytes());
-            hash.update(name);
-            let dtype = t.dtype.to_string();
-            hash.update((dtype.len() as u64).to_le_bytes());
-            hash.update(dtype);
-            hash.update((t.shape.len() as u64).to_le_bytes());
-            for size in &t.shape {
-                hash.update((*size as u64).to_le_bytes());
-            }
-            hash.update(&t.bytes);
-        }
-        hash.finalize().iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hexadecimal(feed(Sha256::new(), self.model()))
     }
+}
+
+/// Adds names, types, shapes and bits of tensors. Lengths stand before contents: no two lists give one stream.
+fn feed<'a>(mut hash: Sha256, tensors: impl Iterator<Item = (&'a str, &'a Stored)>) -> Sha256 {
+    for (name, t) in tensors {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        let dtype = t.dtype.to_string();
+        hash.update((dtype.len() as u64).to_le_bytes());
+        hash.update(dtype);
+        hash.update((t.shape.len() as u64).to_le_bytes());
+        for size in &t.shape {
+            hash.update((*size as u64).to_le_bytes());
+        }
+        hash.update(&t.bytes);
+    }
+    hash
+}
+
+fn hexadecimal(hash: Sha256) -> String {
+    hash.finalize().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -327,6 +357,18 @@ mod tests {
             let error = Checkpoint::read(&path).unwrap_err();
             assert_eq!(error.exit(), Exit::Data);
             assert!(error.title().contains("no whole safetensors file"), "{error}");
+        }
+        // One bit of the last number, and a digit of the position.
+        let mut flipped = whole.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        let key = b"step_in_epoch\\\":";
+        let step = whole.windows(key.len()).position(|w| w == key).unwrap() + key.len();
+        let mut moved = whole.clone();
+        moved[step] = if moved[step] == b'9' { b'8' } else { b'9' };
+        for bytes in [flipped, moved] {
+            fs::write(&path, bytes).unwrap();
+            let error = Checkpoint::read(&path).unwrap_err();
+            assert!(error.title().contains("its own checksum"), "{error}");
         }
         fs::write(&path, serialize(&example().tensors, None).unwrap()).unwrap();
         assert!(Checkpoint::read(&path).unwrap_err().title().contains("no checkpoint of cotangent"));

@@ -43,7 +43,7 @@ pub(crate) struct Global {
     /// Write JSON to stdout; text for people goes to stderr
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Show only the final line
+    /// Say less: `train` shows only its final line
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Show more, such as where every setting came from

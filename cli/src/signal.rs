@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks for a clean stop, the second ends the program at once.
+//! Ctrl-C, SIGTERM and a closed terminal: the first asks for a clean stop, the second ends the program at once.
 //!
 //! `signal-hook` rather than `ctrlc`, because the exit code (130 or 143) depends on which signal it was.
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator;
 
 use crate::diagnostic::Exit;
@@ -27,11 +27,11 @@ impl Signals {
     pub(crate) fn install() -> io::Result<Self> {
         let signals = Signals::default();
         let received = signals.received.clone();
-        let mut arrivals = iterator::Signals::new([SIGINT, SIGTERM])?;
+        let mut arrivals = iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])?;
         let listen = move || {
             let mut first: Option<Instant> = None;
             for signal in arrivals.forever() {
-                let exit = if signal == SIGTERM { Exit::Terminated } else { Exit::Interrupted };
+                let exit = if signal == SIGINT { Exit::Interrupted } else { Exit::Terminated };
                 match first {
                     None => {
                         first = Some(Instant::now());

@@ -248,9 +248,13 @@ impl<'c> Trainer<'c> {
             _ => found,
         };
         let lr = self.parts.about.config.optim.lr.unwrap_or_default();
-        let found = found.help(format!("a lower rate, such as `--lr {}`", rounded(lr / 10.0)));
+        let lower = rounded((lr / 10.0).min(0.04));
+        let found = found.help(format!("a lower rate in a new run, such as `--lr {lower}`"));
         let last = self.parts.folder.checkpoint(Kind::Last);
-        if last.is_file() { found.note(format!("{} is finite", last.display())) } else { found }
+        match last.is_file() {
+            true => found.note(format!("{} holds the weights from before that", last.display())),
+            false => found,
+        }
     }
 
     /// The figures of an epoch whose steps are done, and what follows from them; `None` when a signal came meanwhile.

@@ -44,6 +44,8 @@ struct Report {
 /// Looks at the machine, and computes a few things whose results are known.
 pub(crate) fn run(global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
     let config = defaults(global, None)?;
+    // A device that is asked for and not there is what one comes here to learn.
+    machine::device(config.device)?;
     let threads = machine::threads(config.threads);
     let checks = machine::with_threads(threads, || {
         Ok(vec![

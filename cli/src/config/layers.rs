@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -45,10 +46,16 @@ pub(crate) struct Layers(Vec<Layer>);
 impl Layers {
     /// Adds a TOML file.
     pub(crate) fn file(&mut self, path: &Path) -> Result<(), Diagnostic> {
-        let text = fs::read_to_string(path).map_err(|error| {
-            let found = Diagnostic::io(Exit::Usage, "cannot read the configuration", path, &error);
-            found.help("`--config FILE` takes a TOML file such as the config.toml of a run folder")
-        })?;
+        /// No configuration is longer; a device such as /dev/zero has no end.
+        const LONGEST: u64 = 1 << 20;
+        let help = "`--config FILE` takes a TOML file such as the config.toml of a run folder";
+        let mut text = String::new();
+        let read = fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+        read.map_err(|e| Diagnostic::io(Exit::Usage, "cannot read the configuration", path, &e).help(help))?;
+        if text.len() as u64 > LONGEST {
+            let what = format!("{} is longer than 1 MiB: that is no configuration", path.display());
+            return Err(Diagnostic::new(Exit::Usage, what).help(help));
+        }
         self.text(&path.display().to_string(), text)
     }
 
