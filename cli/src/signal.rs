@@ -22,12 +22,23 @@ pub(crate) struct Signals {
     received: Arc<AtomicUsize>,
 }
 
+/// Was the program started with `nohup`, so that it outlives its terminal?
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
+}
+
 impl Signals {
     /// From now on the first signal is remembered, and the second ends the program with its exit code.
     pub(crate) fn install() -> io::Result<Self> {
         let signals = Signals::default();
         let received = signals.received.clone();
-        let mut arrivals = iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+        let mut arrivals = iterator::Signals::new([SIGINT, SIGTERM])?;
+        if !hangup_is_ignored() {
+            arrivals.add_signal(SIGHUP)?;
+        }
         let listen = move || {
             let mut first: Option<Instant> = None;
             for signal in arrivals.forever() {
