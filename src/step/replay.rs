@@ -6,6 +6,7 @@ use super::record::Program;
 use crate::{
     apply::{Few, evaluate},
     cell::{Cell, claim},
+    device::Device,
     error::Result,
     tensor::Tensor,
 };
@@ -43,8 +44,12 @@ pub(crate) fn run(program: &Program, inputs: &[&Tensor]) -> Result<Vec<Tensor>> 
     let value = |i: &usize| values[*i].clone().expect("outputs live to the end");
     let outputs: Vec<Tensor> = program.outputs.iter().map(value).collect();
     // A device that works on its own has to be done before the step can be said to have no fault.
-    for device in program.slots.iter().map(|s| &s.device).filter(|d| !d.is_cpu()).take(1) {
-        device.synchronize()?;
+    let mut waited: Vec<&Device> = Vec::new();
+    for device in program.slots.iter().map(|s| &s.device).filter(|d| !d.is_cpu()) {
+        if !waited.contains(&device) {
+            device.synchronize()?;
+            waited.push(device);
+        }
     }
     program.writes.iter().for_each(|(cell, i)| drop(cell.replace(value(i))));
     Ok(outputs)

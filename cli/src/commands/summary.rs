@@ -3,10 +3,11 @@
 use cotangent::nn::Summary;
 use serde::Serialize;
 
-use super::{named, trained};
+use super::{defaults, named, trained};
 use crate::console::Console;
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::flags::{self, Global};
+use crate::machine;
 use crate::model;
 
 /// One layer, for machines.
@@ -38,6 +39,8 @@ pub(crate) fn run(
     console: &mut Console,
 ) -> Result<Exit, Diagnostic> {
     let batch = flags.batch as usize;
+    // Nothing is computed, but a device that is not there is not passed over in silence.
+    machine::device(defaults(global, None)?.device)?;
     let (name, summary) = match &flags.run {
         Some(path) => {
             let (_, checkpoint) = trained(path)?;
