@@ -311,6 +311,13 @@ pub(crate) fn run_kernel(
     let mut scratch = (scratch > 0).then(|| Memory::block(scratch));
     let scratch = scratch.as_mut().map_or(&mut [][..], |m| m.slice_mut::<u8>());
     let fault = FaultSlot::default();
-    op.cpu(Call { inputs: &views, outputs: &mut outputs, scratch, fault: &fault, first_example });
+    op.cpu(Call {
+        inputs: &views,
+        outputs: &mut outputs,
+        scratch,
+        fault: &fault,
+        first_example,
+        accumulate: false,
+    });
     (outputs.into_iter().map(|y| y.memory).collect(), fault.take())
 }

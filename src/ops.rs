@@ -137,6 +137,17 @@ pub trait Op: Send + Sync + 'static {
     /// The kernel for the processor.
     fn cpu(&self, call: cpu::Call<'_>);
 
+    /// A kernel for [`LANES`] examples side by side, where the operation has one for these operands; see [`Lanes`].
+    ///
+    /// `x` and `axes` describe one block: `x[i].shape[axes[i]] == LANES`. With `then`, it is the kernel of this
+    /// operation and those after it, each of which takes the first output of the one before as its first operand;
+    /// nobody else reads that. Operands are this operation's, then the others' further ones in order; outputs are
+    /// the last one's.
+    fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
+        let _ = (x, axes, then);
+        None
+    }
+
     /// The output as another view of the only input's buffer, where that is all there is to do.
     fn view(&self, x: &Layout) -> Option<Layout> {
         let _ = x;
@@ -155,6 +166,23 @@ pub trait Op: Send + Sync + 'static {
     {
         Arc::new(self)
     }
+}
+
+/// Examples side by side in a block's lanes.
+pub const LANES: usize = 16;
+
+/// A kernel that works on [`LANES`] examples at once, one an element of a vector register.
+///
+/// An operand with a batch axis lies packed as its shape without that axis, then the lanes: `[c, h, w]` of each
+/// example are `[c][h][w][16]`. So do the outputs of [`Batch::Each`]; those of [`Batch::Sums`] are packed as their
+/// shape says, and are added to what is there when [`cpu::Call::accumulate`] says so. Operands without a batch axis
+/// lie as for [`Op::cpu`]. A kernel of lanes works for all examples alike: its result for one depends on that one
+/// alone, bit for bit.
+pub struct Lanes {
+    /// Working memory in bytes.
+    pub scratch: usize,
+    /// The kernel.
+    pub run: Box<dyn Fn(cpu::Call<'_>) + Send + Sync>,
 }
 
 /// The derivative for one mode.

@@ -91,6 +91,8 @@ pub struct Call<'a> {
     pub fault: &'a FaultSlot,
     /// The place in the batch of the block's first example; 0 outside blocks.
     pub first_example: usize,
+    /// Sums over a batch are added to what the outputs hold, where a kernel of [`crate::ops::Lanes`] makes them.
+    pub accumulate: bool,
 }
 
 impl<'a> Call<'a> {
