@@ -21,6 +21,7 @@ pub(crate) use rng::block;
 use crate::{
     autodiff::{Gradients, Kind, Node, TAPE},
     context,
+    device::cpu::memory::Memory,
     error::{Error, Result},
     tensor::{Number, Spec, Tensor},
 };
@@ -44,6 +45,11 @@ impl Cell {
     /// The snapshot as it is, whatever this thread is in the middle of.
     pub(crate) fn peek(&self) -> Tensor {
         self.value.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Swap `memory` with the value's; `false`, and nothing happens, where a snapshot still needs that.
+    pub(crate) fn exchange(&self, memory: &mut Memory) -> bool {
+        self.value.lock().unwrap_or_else(|e| e.into_inner()).exchange(memory)
     }
 
     pub(crate) fn replace(&self, value: Tensor) -> Tensor {

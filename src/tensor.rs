@@ -117,6 +117,22 @@ impl Tensor {
         })
     }
 
+    /// Swap `memory` with its own, where nobody else has it and it lies packed from its beginning.
+    pub(crate) fn exchange(&mut self, memory: &mut Memory) -> bool {
+        let Some(Repr::Value(v)) = Arc::get_mut(&mut self.0) else { return false };
+        let packed = v.layout.offset == 0 && v.layout.is_packed();
+        match &mut v.data {
+            Data::Buffer(buffer) if packed => match Arc::get_mut(buffer) {
+                Some(Buffer::Filled(own)) => {
+                    std::mem::swap(own, memory);
+                    true
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// Put a layer on top. Layers stand in the order of their levels.
     pub(crate) fn with_layer(self, level: usize, tag: u64, kind: Kind) -> Self {
         debug_assert!(

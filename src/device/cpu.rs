@@ -4,6 +4,7 @@ pub(crate) mod arena;
 pub(crate) mod float;
 pub(crate) mod isa;
 pub(crate) mod lane;
+pub(crate) mod lanes;
 pub(crate) mod memory;
 pub(crate) mod strided;
 pub mod threads;

@@ -27,6 +27,8 @@ pub(crate) enum Memory {
     Few([u64; IN_PLACE / 8]),
     /// A block of its own, aligned to 64 bytes.
     Many(Bytes),
+    /// Somebody else's, for the time of a kernel.
+    Lent(ManuallyDrop<Bytes>),
 }
 
 /// A block.
@@ -110,6 +112,21 @@ fn rounded(bytes: usize) -> usize {
 }
 
 impl Memory {
+    /// The bytes at `start`.
+    ///
+    /// # Safety
+    /// While this lives they are initialised, aligned for the elements they are read as, and written by nobody
+    /// else; nor read by others, where this is written through.
+    pub(crate) unsafe fn lent(start: *mut u8, bytes: usize) -> Self {
+        let start = NonNull::new(start).unwrap_or(NonNull::dangling());
+        Memory::Lent(ManuallyDrop::new(Bytes { start, bytes }))
+    }
+
+    /// Where its bytes begin, for a planner that shares them out.
+    pub(crate) fn start(&mut self) -> *mut u8 {
+        self.slice_mut::<u8>().as_mut_ptr()
+    }
+
     /// At least `bytes` bytes of unspecified content.
     pub(crate) fn new(bytes: usize) -> Self {
         if bytes <= IN_PLACE { Memory::Few([0; IN_PLACE / 8]) } else { Self::block(bytes) }
@@ -156,6 +173,7 @@ impl Memory {
         let (start, bytes): (*const u8, usize) = match self {
             Memory::Few(words) => (words.as_ptr().cast(), IN_PLACE),
             Memory::Many(block) => (block.start.as_ptr(), block.bytes),
+            Memory::Lent(block) => (block.start.as_ptr(), block.bytes),
         };
         // SAFETY: initialised, aligned to 8 or 64, and no longer than the words or the block.
         unsafe { std::slice::from_raw_parts(start.cast(), bytes / size_of::<T>()) }
@@ -166,6 +184,7 @@ impl Memory {
         let (start, bytes): (*mut u8, usize) = match self {
             Memory::Few(words) => (words.as_mut_ptr().cast(), IN_PLACE),
             Memory::Many(block) => (block.start.as_ptr(), block.bytes),
+            Memory::Lent(block) => (block.start.as_ptr(), block.bytes),
         };
         // SAFETY: as above, and `&mut self` is the only way to it.
         unsafe { std::slice::from_raw_parts_mut(start.cast(), bytes / size_of::<T>()) }

@@ -5,7 +5,7 @@
 //! of work; callers decide that, by shape.
 #![allow(unsafe_code)]
 
-use std::{marker::PhantomData, ops::Range};
+use std::{cell::Cell, marker::PhantomData, ops::Range};
 
 use rayon::prelude::*;
 
@@ -21,7 +21,26 @@ use crate::context::outside;
 /// assert_eq!(sum.into_inner(), 10);
 /// ```
 pub fn parallel(tasks: usize, f: impl Fn(usize) + Sync) {
-    if tasks <= 1 || rayon::current_num_threads() <= 1 { (0..tasks).for_each(f) } else { spread(tasks, &f) }
+    if tasks <= 1 || alone() { (0..tasks).for_each(f) } else { spread(tasks, &f) }
+}
+
+thread_local!(static SERIAL: Cell<bool> = const { Cell::new(false) });
+
+/// Is there nobody to share work with: one thread, or inside [`serially`]?
+fn alone() -> bool {
+    SERIAL.get() || rayon::current_num_threads() <= 1
+}
+
+/// Run `f` without spreading what is inside it: every thread has a block of its own already.
+pub(crate) fn serially<R>(f: impl FnOnce() -> R) -> R {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            SERIAL.set(self.0);
+        }
+    }
+    let _before = Before(SERIAL.replace(true));
+    f()
 }
 
 /// Behind a pointer, so that what the pool needs is compiled once and not for every kernel.
@@ -40,7 +59,7 @@ fn spread(tasks: usize, f: &(dyn Fn(usize) + Sync)) {
 /// ```
 pub fn chunks_mut<T: Send>(data: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     let chunk = chunk.max(1);
-    if data.len() <= chunk || rayon::current_num_threads() <= 1 {
+    if data.len() <= chunk || alone() {
         data.chunks_mut(chunk).enumerate().for_each(|(i, part)| f(i, part));
     } else {
         let (n, parts) = (data.len(), Parts::new(data));
