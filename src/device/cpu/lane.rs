@@ -12,6 +12,34 @@ use super::{
     isa::{Isa, isa},
 };
 
+/// A whole number in memory beside the real ones: the place of a maximum.
+pub(crate) trait Whole: Copy + Send + Sync + 'static {
+    /// As a real number.
+    fn real(self) -> f64;
+    /// From a real number that is small and whole.
+    fn whole(x: f64) -> Self;
+}
+impl Whole for u8 {
+    #[inline(always)]
+    fn real(self) -> f64 {
+        self.into()
+    }
+    #[inline(always)]
+    fn whole(x: f64) -> Self {
+        x as u8
+    }
+}
+impl Whole for i32 {
+    #[inline(always)]
+    fn real(self) -> f64 {
+        self.into()
+    }
+    #[inline(always)]
+    fn whole(x: f64) -> Self {
+        x as i32
+    }
+}
+
 /// A register of numbers, worked on side by side.
 ///
 /// # Safety
@@ -32,6 +60,59 @@ pub(crate) unsafe trait Lane<T: Float>: Copy {
     unsafe fn store(self, p: *mut T);
     /// `self + x`.
     unsafe fn add(self, x: Self) -> Self;
+    /// `self − x`.
+    unsafe fn sub(self, x: Self) -> Self;
+    /// `self · x`.
+    unsafe fn mul(self, x: Self) -> Self;
+    /// `self / x`.
+    unsafe fn div(self, x: Self) -> Self;
+    /// `self` where it is larger, else `x`: where either is NaN too.
+    unsafe fn max(self, x: Self) -> Self;
+    /// `self` where it is smaller, else `x`: where either is NaN too.
+    unsafe fn min(self, x: Self) -> Self;
+    /// `yes` where `self > x`, else `no`.
+    unsafe fn where_greater(self, x: Self, yes: Self, no: Self) -> Self;
+    /// `yes` where `self` is NaN, else `no`.
+    unsafe fn where_nan(self, yes: Self, no: Self) -> Self;
+    /// Whole numbers at `p`.
+    #[inline(always)]
+    unsafe fn load_whole<I: Whole>(p: *const I) -> Self {
+        let mut x = [T::ZERO; 16];
+        // SAFETY: the caller's pointer is good for `N` numbers, and `x` has room for them.
+        unsafe {
+            (0..Self::N).for_each(|i| x[i] = T::from_f64((*p.add(i)).real()));
+            Self::load(x.as_ptr())
+        }
+    }
+    /// Put whole numbers, as far as they are small, at `p`.
+    #[inline(always)]
+    unsafe fn store_whole<I: Whole>(self, p: *mut I) {
+        let mut x = [T::ZERO; 16];
+        // SAFETY: as above.
+        unsafe {
+            self.store(x.as_mut_ptr());
+            (0..Self::N).for_each(|i| *p.add(i) = I::whole(x[i].to_f64()));
+        }
+    }
+    /// The sum of each row's numbers: `y[i] = Σ_j rows[i·LANES + j]`, for `LANES` rows of `LANES`.
+    #[inline(always)]
+    unsafe fn sums(rows: *const T, y: *mut T) {
+        for i in 0..T::LANES {
+            // SAFETY: the caller's rows hold `LANES`² numbers, and `y` has room for `LANES`.
+            unsafe {
+                let row = rows.add(i * T::LANES);
+                // Halves onto each other: the same order as with shuffles.
+                let mut part = [T::ZERO; 16];
+                (0..T::LANES).for_each(|j| part[j] = *row.add(j));
+                let mut half = T::LANES / 2;
+                while half > 0 {
+                    (0..half).for_each(|j| part[j] = part[j] + part[j + half]);
+                    half /= 2;
+                }
+                *y.add(i) = part[0];
+            }
+        }
+    }
     /// `self · x + y`, rounded once where the hardware can.
     unsafe fn mul_add(self, x: Self, y: Self) -> Self;
     /// Transpose a square of [`Float::LANES`] × [`Float::LANES`] numbers: row `i` is read at `from[i]`, column `j`
@@ -79,6 +160,35 @@ unsafe impl<T: Float> Lane<T> for Plain<T> {
         Plain([a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]])
     }
     #[inline(always)]
+    unsafe fn sub(self, x: Self) -> Self {
+        Plain([0, 1, 2, 3].map(|i| self.0[i] - x.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn mul(self, x: Self) -> Self {
+        Plain([0, 1, 2, 3].map(|i| self.0[i] * x.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn div(self, x: Self) -> Self {
+        Plain([0, 1, 2, 3].map(|i| self.0[i] / x.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn max(self, x: Self) -> Self {
+        Plain([0, 1, 2, 3].map(|i| if self.0[i] > x.0[i] { self.0[i] } else { x.0[i] }))
+    }
+    #[inline(always)]
+    unsafe fn min(self, x: Self) -> Self {
+        Plain([0, 1, 2, 3].map(|i| if self.0[i] < x.0[i] { self.0[i] } else { x.0[i] }))
+    }
+    #[inline(always)]
+    unsafe fn where_greater(self, x: Self, yes: Self, no: Self) -> Self {
+        Plain([0, 1, 2, 3].map(|i| if self.0[i] > x.0[i] { yes.0[i] } else { no.0[i] }))
+    }
+    #[inline(always)]
+    #[allow(clippy::eq_op)]
+    unsafe fn where_nan(self, yes: Self, no: Self) -> Self {
+        Plain([0, 1, 2, 3].map(|i| if self.0[i] != self.0[i] { yes.0[i] } else { no.0[i] }))
+    }
+    #[inline(always)]
     unsafe fn mul_add(self, x: Self, y: Self) -> Self {
         let (a, b, c) = (self.0, x.0, y.0);
         Plain([a[0] * b[0] + c[0], a[1] * b[1] + c[1], a[2] * b[2] + c[2], a[3] * b[3] + c[3]])
@@ -88,7 +198,8 @@ unsafe impl<T: Float> Lane<T> for Plain<T> {
 #[cfg(target_arch = "x86_64")]
 macro_rules! lane {
     ($v:ty: $t:ty, $n:literal, $registers:literal, $zero:ident $splat:ident $load:ident $store:ident $add:ident
-     $fma:ident $($transpose:item)?) => {
+     $fma:ident $sub:ident $mul:ident $div:ident $max:ident $min:ident,
+     |$a:ident, $b:ident, $yes:ident, $no:ident| $greater:expr, $nan:expr; $($more:item)*) => {
         // SAFETY: instances run only behind `dispatch`, which has looked for the instruction set.
         unsafe impl Lane<$t> for $v {
             const N: usize = $n;
@@ -123,19 +234,111 @@ macro_rules! lane {
                 // SAFETY: the caller's.
                 unsafe { $fma(self, x, y) }
             }
-            $($transpose)?
+            #[inline(always)]
+            unsafe fn sub(self, x: Self) -> Self {
+                // SAFETY: the caller's.
+                unsafe { $sub(self, x) }
+            }
+            #[inline(always)]
+            unsafe fn mul(self, x: Self) -> Self {
+                // SAFETY: the caller's.
+                unsafe { $mul(self, x) }
+            }
+            #[inline(always)]
+            unsafe fn div(self, x: Self) -> Self {
+                // SAFETY: the caller's.
+                unsafe { $div(self, x) }
+            }
+            #[inline(always)]
+            unsafe fn max(self, x: Self) -> Self {
+                // SAFETY: the caller's.
+                unsafe { $max(self, x) }
+            }
+            #[inline(always)]
+            unsafe fn min(self, x: Self) -> Self {
+                // SAFETY: the caller's.
+                unsafe { $min(self, x) }
+            }
+            #[inline(always)]
+            unsafe fn where_greater(self, x: Self, yes: Self, no: Self) -> Self {
+                let ($a, $b, $yes, $no) = (self, x, yes, no);
+                // SAFETY: the caller's.
+                unsafe { $greater }
+            }
+            #[inline(always)]
+            unsafe fn where_nan(self, yes: Self, no: Self) -> Self {
+                let ($a, $yes, $no) = (self, yes, no);
+                // SAFETY: the caller's.
+                unsafe { $nan }
+            }
+            $($more)*
         }
     };
 }
 #[cfg(target_arch = "x86_64")]
 lane!(__m256: f32, 8, 16, _mm256_setzero_ps _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_add_ps
-      _mm256_fmadd_ps);
+      _mm256_fmadd_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_max_ps _mm256_min_ps,
+      |a, b, yes, no| _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)),
+      _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)););
 #[cfg(target_arch = "x86_64")]
 lane!(__m256d: f64, 4, 16, _mm256_setzero_pd _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_add_pd
-      _mm256_fmadd_pd);
+      _mm256_fmadd_pd _mm256_sub_pd _mm256_mul_pd _mm256_div_pd _mm256_max_pd _mm256_min_pd,
+      |a, b, yes, no| _mm256_blendv_pd(no, yes, _mm256_cmp_pd::<_CMP_GT_OQ>(a, b)),
+      _mm256_blendv_pd(no, yes, _mm256_cmp_pd::<_CMP_UNORD_Q>(a, a)););
 #[cfg(target_arch = "x86_64")]
 lane!(__m512: f32, 16, 32, _mm512_setzero_ps _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_add_ps
-      _mm512_fmadd_ps
+      _mm512_fmadd_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_max_ps _mm512_min_ps,
+      |a, b, yes, no| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), no, yes),
+      _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), no, yes);
+    #[inline(always)]
+    unsafe fn load_whole<I: Whole>(p: *const I) -> Self {
+        // SAFETY: the caller's pointer is good for 16 numbers of one of the two sizes there are.
+        unsafe {
+            if size_of::<I>() == 1 {
+                _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())))
+            } else {
+                _mm512_cvtepi32_ps(_mm512_loadu_si512(p.cast()))
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_whole<I: Whole>(self, p: *mut I) {
+        // SAFETY: as above.
+        unsafe {
+            let x = _mm512_cvttps_epi32(self);
+            if size_of::<I>() == 1 {
+                _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(x))
+            } else {
+                _mm512_storeu_si512(p.cast(), x)
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn sums(rows: *const f32, y: *mut f32) {
+        // SAFETY: the caller's rows hold 256 numbers, and `y` has room for 16.
+        unsafe {
+            // Halves of two rows side by side, then quarters of four, eighths of eight, and the rest.
+            let mut a = [_mm512_setzero_ps(); 8];
+            for i in 0..8 {
+                let (p, q) = (_mm512_loadu_ps(rows.add(32 * i)), _mm512_loadu_ps(rows.add(32 * i + 16)));
+                a[i] = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(p, q), _mm512_shuffle_f32x4::<0xee>(p, q));
+            }
+            let mut b = [_mm512_setzero_ps(); 4];
+            for i in 0..4 {
+                let (p, q) = (a[2 * i], a[2 * i + 1]);
+                b[i] = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(p, q), _mm512_shuffle_f32x4::<0xdd>(p, q));
+            }
+            // Each 128-bit quarter of b[i] holds one row: 4i, 4i + 1, 4i + 2, 4i + 3.
+            let (p, q) = (
+                _mm512_add_ps(_mm512_shuffle_ps::<0x44>(b[0], b[1]), _mm512_shuffle_ps::<0xee>(b[0], b[1])),
+                _mm512_add_ps(_mm512_shuffle_ps::<0x44>(b[2], b[3]), _mm512_shuffle_ps::<0xee>(b[2], b[3])),
+            );
+            let r = _mm512_add_ps(_mm512_shuffle_ps::<0x88>(p, q), _mm512_shuffle_ps::<0xdd>(p, q));
+            // Element 4·quarter + i is the sum of row 4i + quarter.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            _mm512_storeu_ps(y, _mm512_permutexvar_ps(order, r));
+        }
+    }
     #[inline(always)]
     unsafe fn transpose(from: &[*const f32], live: usize, to: &[*mut f32], wanted: usize) {
         assert!(from.len() >= 16 && to.len() >= 16);
@@ -179,7 +382,9 @@ lane!(__m512: f32, 16, 32, _mm512_setzero_ps _mm512_set1_ps _mm512_loadu_ps _mm5
 );
 #[cfg(target_arch = "x86_64")]
 lane!(__m512d: f64, 8, 32, _mm512_setzero_pd _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_add_pd
-      _mm512_fmadd_pd
+      _mm512_fmadd_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd _mm512_max_pd _mm512_min_pd,
+      |a, b, yes, no| _mm512_mask_blend_pd(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(a, b), no, yes),
+      _mm512_mask_blend_pd(_mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, a), no, yes);
     #[inline(always)]
     unsafe fn transpose(from: &[*const f64], live: usize, to: &[*mut f64], wanted: usize) {
         assert!(from.len() >= 8 && to.len() >= 8);
@@ -229,7 +434,8 @@ pub(crate) fn dispatch<T: Float>(kernel: impl Kernel<T>) {
     dispatch_on(isa(), kernel);
 }
 
-fn dispatch_on<T: Float>(isa: Isa, kernel: impl Kernel<T>) {
+/// The same with the registers of `isa`, which the processor must have.
+pub(crate) fn dispatch_on<T: Float>(isa: Isa, kernel: impl Kernel<T>) {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
     unsafe fn avx512<T: Float>(kernel: impl Kernel<T>) {
@@ -283,6 +489,55 @@ mod tests {
                     .store(y.as_mut_ptr());
                 (0..V::N).for_each(|i| assert_eq!(y[i].to_f64(), 3.0 * (i + 1) as f64 + 1.0));
             }
+        }
+    }
+
+    struct Reals;
+    impl Kernel<f32> for Reals {
+        unsafe fn run<V: Lane<f32>>(self) {
+            let nan = f32::NAN;
+            let a = [1.0, -2.0, 3.5, nan, 0.0, f32::INFINITY, 7.0, 2.0].repeat(2);
+            let b = [2.0, -3.0, 3.5, 1.0, nan, 1.0, -7.0, 4.0].repeat(2);
+            let same = |x: f32, y: f32| assert!(x == y || x.is_nan() && y.is_nan(), "{x} {y}");
+            let check = |f: &dyn Fn(V, V) -> V, g: &dyn Fn(f32, f32) -> f32| {
+                for lane in (0..16).step_by(V::N) {
+                    let mut y = [0.0; 16];
+                    // SAFETY: the slices hold 16 numbers.
+                    unsafe {
+                        f(V::load(a[lane..].as_ptr()), V::load(b[lane..].as_ptr())).store(y.as_mut_ptr())
+                    };
+                    (0..V::N).for_each(|i| same(y[i], g(a[lane + i], b[lane + i])));
+                }
+            };
+            // SAFETY: the caller's.
+            unsafe {
+                check(&|a, b| a.sub(b), &|a, b| a - b);
+                check(&|a, b| a.mul(b), &|a, b| a * b);
+                check(&|a, b| a.div(b), &|a, b| a / b);
+                check(&|a, b| a.max(b), &|a, b| if a > b { a } else { b });
+                check(&|a, b| a.min(b), &|a, b| if a < b { a } else { b });
+                check(&|a, b| a.where_greater(b, b, a), &|a, b| if a > b { b } else { a });
+                check(&|a, b| a.where_nan(b, a), &|a, b| if a.is_nan() { b } else { a });
+                let (bytes, ints) = ([3u8; 16].map(|x| x * 40), [70_000i32; 16]);
+                let (mut p, mut q) = ([0u8; 16], [0i32; 16]);
+                for lane in (0..16).step_by(V::N) {
+                    let half = V::splat(0.5);
+                    V::load_whole(bytes[lane..].as_ptr()).mul(half).store_whole(p[lane..].as_mut_ptr());
+                    V::load_whole(ints[lane..].as_ptr()).mul(half).store_whole(q[lane..].as_mut_ptr());
+                }
+                assert_eq!((p, q), ([60; 16], [35_000; 16]));
+                let rows: Vec<f32> = (0..256).map(|i| (i / 16 + i % 16 * i) as f32).collect();
+                let mut y = [0.0; 16];
+                V::sums(rows.as_ptr(), y.as_mut_ptr());
+                (0..16).for_each(|i| assert_eq!(y[i], rows[16 * i..16 * i + 16].iter().sum::<f32>()));
+            }
+        }
+    }
+
+    #[test]
+    fn every_register_compares_and_sums() {
+        for i in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|i| *i <= isa()) {
+            dispatch_on(i, Reals);
         }
     }
 
