@@ -13,6 +13,8 @@ mod elementwise;
 mod expect_finite;
 mod gate;
 mod gather;
+#[cfg(test)]
+mod lanes;
 mod matmul;
 pub(crate) mod pool;
 mod random;
@@ -132,6 +134,11 @@ pub trait Op: Send + Sync + 'static {
     fn packed(&self, input: usize) -> bool {
         let _ = input;
         true
+    }
+
+    /// Does its kernel report bad values? Then it runs even where nobody reads its results.
+    fn faults(&self) -> bool {
+        false
     }
 
     /// The kernel for the processor.

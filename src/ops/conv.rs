@@ -6,16 +6,17 @@
 //! weight's. Each is bilinear in the other two, so differentiating any of them gives the others.
 
 pub(crate) mod cpu;
+mod lanes;
 
 use std::fmt;
 
-use super::{Attribute, Batch, Cost, Mode, Op, arithmetic::sum, floats};
+use super::{Attribute, Batch, Cost, Lanes, Mode, Op, arithmetic::sum, floats, pool};
 use crate::{
     apply::apply,
     autodiff::LinearMap,
     device::cpu::Call,
     error::{Error, Result},
-    tensor::{Spec, Tensor},
+    tensor::{DType, Spec, Tensor},
 };
 
 /// What to do when windows do not fill an axis (rows G6, G7).
@@ -477,6 +478,24 @@ impl Op for Conv2d {
             cpu::forward(&g, x.packed::<T>(), w.packed(), bias, call.outputs[0].slice(), call.scratch)
         })
     }
+    fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
+        let ([Some(0), rest @ ..], DType::F32) = (axes, x[0].dtype) else { return None };
+        let (relu, then) = match then {
+            [first, then @ ..] if first.name() == "relu" => (true, then),
+            _ => (false, then),
+        };
+        let y = self.outputs(x).ok()?;
+        let pool = match then {
+            [] => None,
+            [max] if max.name() == "max_pool2d" => {
+                let pooled = max.outputs(&y).ok()?;
+                Some(pool::lanes::MaxPool::following(&max.attributes(), &y[0].shape, &pooled[0].shape)?)
+            }
+            _ => return None,
+        };
+        let g = self.conv.geometry(&x[0].shape, &x[1].shape, &y[0].shape);
+        rest.iter().all(Option::is_none).then(|| lanes::forward(g, lanes::Then { relu, pool }))?
+    }
 }
 
 impl Op for Conv2dInput {
@@ -532,6 +551,13 @@ impl Op for Conv2dInput {
         crate::dispatch!(float g.dtype, T => {
             cpu::input_gradient(&sizes, g.packed::<T>(), w.packed(), call.outputs[0].slice(), call.scratch)
         })
+    }
+    fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
+        if *axes != [Some(0), None] || !then.is_empty() || x[0].dtype != DType::F32 {
+            return None;
+        }
+        let y = self.outputs(x).ok()?;
+        lanes::input_gradient(self.conv.geometry(&y[0].shape, &x[1].shape, &x[0].shape))
     }
 }
 

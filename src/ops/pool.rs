@@ -3,6 +3,7 @@
 //! `d max = dx at the arg-max`,  `x̄ = ȳ sent there`;  the mean is linear, its adjoint spreads `ȳ/count`
 
 pub(crate) mod cpu;
+pub(crate) mod lanes;
 
 use super::{
     Attribute, Batch, Cost, Mode, Op,

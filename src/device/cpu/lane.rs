@@ -431,11 +431,29 @@ pub(crate) trait Kernel<T: Float> {
 
 /// Run a kernel with the registers of [`isa`].
 pub(crate) fn dispatch<T: Float>(kernel: impl Kernel<T>) {
+    #[cfg(test)]
+    if let Some(forced) = FORCED.get() {
+        return dispatch_on(forced, kernel);
+    }
     dispatch_on(isa(), kernel);
 }
 
-/// The same with the registers of `isa`, which the processor must have.
-pub(crate) fn dispatch_on<T: Float>(isa: Isa, kernel: impl Kernel<T>) {
+#[cfg(test)]
+thread_local! {
+    static FORCED: std::cell::Cell<Option<Isa>> = const { std::cell::Cell::new(None) };
+}
+
+/// `f` once for each instruction set that the processor has, as far as this thread's kernels go.
+#[cfg(test)]
+pub(crate) fn on_every_isa(f: impl Fn()) {
+    for i in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|i| *i <= isa()) {
+        FORCED.set(Some(i));
+        f();
+        FORCED.set(None);
+    }
+}
+
+fn dispatch_on<T: Float>(isa: Isa, kernel: impl Kernel<T>) {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
     unsafe fn avx512<T: Float>(kernel: impl Kernel<T>) {

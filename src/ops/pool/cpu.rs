@@ -47,7 +47,7 @@ impl Pool {
         self.oh * self.ow
     }
     /// Two by two, side by side: the window that nearly everybody uses.
-    fn halves(&self) -> bool {
+    pub(crate) fn halves(&self) -> bool {
         self.kernel == [2, 2]
             && self.stride == [2, 2]
             && self.padding == [0, 0]
@@ -62,7 +62,12 @@ impl Pool {
     }
     /// The window's cells on one axis that lie inside: `(place in the window, place in the input)`.
     #[inline(always)]
-    fn cells(&self, axis: usize, output: usize, size: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
+    pub(crate) fn cells(
+        &self,
+        axis: usize,
+        output: usize,
+        size: usize,
+    ) -> impl Iterator<Item = (usize, usize)> + Clone {
         let start = (output * self.stride[axis]) as isize - self.padding[axis] as isize;
         let d = self.dilation[axis];
         let first = if start < 0 { start.unsigned_abs().div_ceil(d) } else { 0 };

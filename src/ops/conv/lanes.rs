@@ -1,0 +1,518 @@
+//! Convolution of sixteen examples side by side: `[c][h][w][16]`, one example a lane; forward, with ReLU and a max
+//! pool behind it, and the two adjoints.
+//!
+//! Forward and input gradient are one sweep over a plane with a border of zeros: a tile of channels × positions stays
+//! in registers while the taps go by. Which positions take which taps is worked out once, from shapes.
+#![allow(unsafe_code)]
+// Tiles of registers are indexed as the formulas are.
+#![allow(clippy::needless_range_loop)]
+
+use std::ops::Range;
+
+use super::cpu::Conv;
+use crate::{
+    device::cpu::{
+        Call,
+        arena::{Scratch, room},
+        lane::{Kernel, Lane, dispatch},
+        threads::share,
+    },
+    ops::{
+        LANES, Lanes,
+        pool::lanes::{MaxPool, Place},
+    },
+};
+
+/// What follows a forward convolution in the same kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Then {
+    /// `max(0, ·)`.
+    pub(crate) relu: bool,
+    /// The largest of each window, and its place.
+    pub(crate) pool: Option<MaxPool>,
+}
+
+/// Elements of the planes that a group's window walks over, border included, and how to make them.
+#[derive(Clone, Copy)]
+struct Planes {
+    /// Channels of a group, rows, columns.
+    size: [usize; 3],
+    /// Zeros above, below, left, right.
+    border: [usize; 4],
+}
+
+impl Planes {
+    fn rows(&self) -> usize {
+        self.border[0] + self.size[1] + self.border[1]
+    }
+    fn columns(&self) -> usize {
+        self.border[2] + self.size[2] + self.border[3]
+    }
+    /// Elements of a group, without and with the border.
+    fn plain(&self) -> usize {
+        self.size.iter().product::<usize>() * LANES
+    }
+    fn bordered(&self) -> usize {
+        self.size[0] * self.rows() * self.columns() * LANES
+    }
+    fn copies(&self) -> bool {
+        self.border != [0; 4]
+    }
+    /// Bytes for the copy.
+    fn scratch(&self) -> usize {
+        if self.copies() { room::<f32>(self.bordered()) } else { 0 }
+    }
+    /// One group's planes with their border.
+    #[inline(always)]
+    fn copy<'a>(&self, x: &'a [f32], to: &'a mut [f32]) -> &'a [f32] {
+        if !self.copies() {
+            return x;
+        }
+        let [_, rows, columns] = self.size;
+        let [above, below, left, right] = self.border.map(|b| b * LANES);
+        let wide = self.columns() * LANES;
+        let (from, row) = (x.chunks_exact(rows * columns * LANES), self.rows() * wide);
+        for (x, to) in from.zip(to.chunks_exact_mut(row)) {
+            let (head, rest) = to.split_at_mut(above * self.columns());
+            let (body, tail) = rest.split_at_mut(rows * wide);
+            debug_assert_eq!(tail.len(), below * self.columns());
+            head.fill(0.0);
+            for (x, to) in x.chunks_exact(columns * LANES).zip(body.chunks_exact_mut(wide)) {
+                to[..left].fill(0.0);
+                to[left..left + x.len()].copy_from_slice(x);
+                to[wide - right..].fill(0.0);
+            }
+            tail.fill(0.0);
+        }
+        to
+    }
+}
+
+/// Positions that use the same taps.
+struct Class {
+    positions: Range<usize>,
+    taps: Range<usize>,
+}
+
+/// How a window walks over a group's planes.
+struct Walk {
+    planes: Planes,
+    groups: usize,
+    /// Channels of a group that are written, elements of each (without lanes).
+    out: [usize; 2],
+    /// Per position, where the window stands and which element it makes.
+    base: Vec<usize>,
+    target: Vec<usize>,
+    /// Per tap: its address relative to the position's, and its weight's relative to the channel's first.
+    taps: Vec<[i32; 2]>,
+    /// From one written channel to the next, and from group to group, among the weights.
+    weight: [usize; 2],
+    classes: Vec<Class>,
+}
+
+impl Walk {
+    /// Every address inside the planes and the weights? The sweeps do not look again.
+    fn check(self, weights: usize) -> Option<Walk> {
+        let extent =
+            |v: &mut dyn Iterator<Item = i64>| v.fold((i64::MAX, i64::MIN), |(a, b), v| (a.min(v), b.max(v)));
+        for c in &self.classes {
+            if c.taps.is_empty() || c.positions.is_empty() {
+                continue;
+            }
+            let (low, high) = extent(&mut self.base[c.positions.clone()].iter().map(|b| *b as i64));
+            let taps = &self.taps[c.taps.clone()];
+            let (from, to) = extent(&mut taps.iter().map(|t| i64::from(t[0])));
+            let (first, last) = extent(&mut taps.iter().map(|t| i64::from(t[1])));
+            assert!(low + from >= 0 && high + to + LANES as i64 <= self.planes.bordered() as i64);
+            let end = (self.groups - 1) * self.weight[1] + (self.out[0] - 1) * self.weight[0];
+            assert!(first >= 0 && end as i64 + last < weights as i64);
+        }
+        assert!(self.target.iter().all(|t| *t < self.out[1]));
+        assert!(self.base.len() == self.target.len() && self.taps.len() < i32::MAX as usize);
+        Some(self)
+    }
+
+    /// The forward pass. `halves`: positions in the order of 2×2 windows.
+    fn forward(conv: &Conv, halves: Option<[usize; 2]>) -> Option<Walk> {
+        let [cg, og] = [conv.c / conv.groups, conv.o / conv.groups];
+        let border = |a: usize, size: usize, k: usize, out: usize| {
+            let reach = (out - 1) * conv.stride[a] + (k - 1) * conv.dilation[a] + 1;
+            [conv.padding[a][0], reach.saturating_sub(conv.padding[a][0] + size)]
+        };
+        let [above, below] = border(0, conv.h, conv.kh, conv.oh);
+        let [left, right] = border(1, conv.w, conv.kw, conv.ow);
+        let planes = Planes { size: [cg, conv.h, conv.w], border: [above, below, left, right] };
+        let wide = planes.columns();
+        i32::try_from(planes.bordered().max(conv.o * cg * conv.kh * conv.kw)).ok()?;
+        let mut taps = Vec::with_capacity(cg * conv.kh * conv.kw);
+        for (c, u, v) in triples(cg, conv.kh, conv.kw) {
+            let at = ((c * planes.rows() + u * conv.dilation[0]) * wide + v * conv.dilation[1]) * LANES;
+            taps.push([at as i32, taps.len() as i32]);
+        }
+        let mut walk = Walk {
+            planes,
+            groups: conv.groups,
+            out: [og, conv.oh * conv.ow],
+            base: Vec::new(),
+            target: Vec::new(),
+            weight: [taps.len(), og * taps.len()],
+            classes: Vec::new(),
+            taps,
+        };
+        let mut add = |p: usize, q: usize| {
+            walk.base.push((p * conv.stride[0] * wide + q * conv.stride[1]) * LANES);
+            walk.target.push(p * conv.ow + q);
+        };
+        match halves {
+            Some([h, w]) => {
+                for (p, q) in (0..h).flat_map(|p| (0..w).map(move |q| (p, q))) {
+                    (0..4).for_each(|i| add(2 * p + i / 2, 2 * q + i % 2));
+                }
+            }
+            None => (0..conv.oh).for_each(|p| (0..conv.ow).for_each(|q| add(p, q))),
+        }
+        walk.classes.push(Class { positions: 0..walk.base.len(), taps: 0..walk.taps.len() });
+        walk.check(conv.o * cg * conv.kh * conv.kw)
+    }
+
+    /// The input gradient: input (i, j) is made by the taps with `u·d ≡ i + pad (mod stride)`.
+    fn adjoint(conv: &Conv) -> Option<Walk> {
+        let [cg, og] = [conv.c / conv.groups, conv.o / conv.groups];
+        // Per axis and residue: its inputs with their row of the output gradient, its taps with their way back.
+        let axis = |a: usize, size: usize, k: usize| -> Vec<[Vec<(usize, usize)>; 2]> {
+            let (s, d, before) = (conv.stride[a], conv.dilation[a], conv.padding[a][0]);
+            (0..s.min(size))
+                .map(|r| {
+                    let r = (r + before) % s;
+                    [
+                        (0..size).filter(|i| (i + before) % s == r).map(|i| (i, (i + before) / s)).collect(),
+                        (0..k).filter(|u| u * d % s == r).map(|u| (u, u * d / s)).collect(),
+                    ]
+                })
+                .collect()
+        };
+        let (rows, columns) = (axis(0, conv.h, conv.kh), axis(1, conv.w, conv.kw));
+        let border = |axis: &[[Vec<(usize, usize)>; 2]], size: usize| {
+            let (mut before, mut after) = (0, 0);
+            for [at, taps] in axis {
+                for (_, back) in taps {
+                    before = before.max(back.saturating_sub(at[0].1));
+                    after = after.max((at[at.len() - 1].1 + 1).saturating_sub(size + back));
+                }
+            }
+            [before, after]
+        };
+        let ([above, below], [left, right]) = (border(&rows, conv.oh), border(&columns, conv.ow));
+        let planes = Planes { size: [og, conv.oh, conv.ow], border: [above, below, left, right] };
+        let (window, wide) = (cg * conv.kh * conv.kw, planes.columns());
+        i32::try_from(planes.bordered().max(conv.o * window)).ok()?;
+        let mut walk = Walk {
+            planes,
+            groups: conv.groups,
+            out: [cg, conv.h * conv.w],
+            base: Vec::new(),
+            target: Vec::new(),
+            taps: Vec::new(),
+            weight: [conv.kh * conv.kw, og * window],
+            classes: Vec::new(),
+        };
+        for ([is, us], [js, vs]) in rows.iter().flat_map(|r| columns.iter().map(move |c| (r, c))) {
+            let (positions, taps) = (walk.base.len(), walk.taps.len());
+            for ((i, row), (j, column)) in is.iter().flat_map(|i| js.iter().map(move |j| (i, j))) {
+                walk.base.push(((row + above) * wide + column + left) * LANES);
+                walk.target.push(i * conv.w + j);
+            }
+            for o in 0..og {
+                for ((u, up), (v, back)) in us.iter().flat_map(|u| vs.iter().map(move |v| (u, v))) {
+                    let plane = (o * planes.rows() * wide) as i64;
+                    let at = (plane - (up * wide + back) as i64) * LANES as i64;
+                    walk.taps.push([at as i32, (o * window + u * conv.kw + v) as i32]);
+                }
+            }
+            let (positions, taps) = (positions..walk.base.len(), taps..walk.taps.len());
+            walk.classes.push(Class { positions, taps });
+        }
+        walk.check(conv.o * window)
+    }
+}
+
+fn triples(a: usize, b: usize, c: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..a).flat_map(move |i| (0..b).flat_map(move |j| (0..c).map(move |k| (i, j, k))))
+}
+
+/// `0..n` in blocks of at most `most`, as even as they can be.
+fn even(n: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let blocks = n.div_ceil(most);
+    (0..blocks).map(move |b| share(n, blocks, b))
+}
+
+fn nothing(conv: &Conv) -> bool {
+    [conv.c, conv.h, conv.w, conv.o, conv.kh, conv.kw, conv.oh, conv.ow].contains(&0)
+}
+
+/// The kernel of a forward convolution.
+pub(crate) fn forward(conv: Conv, then: Then) -> Option<Lanes> {
+    if nothing(&conv) {
+        return None;
+    }
+    let halves = then.pool.filter(MaxPool::halves).map(|p| [p.oh, p.ow]);
+    let walk = Walk::forward(&conv, halves)?;
+    // Any other window: the channels of a tile are made whole, then pooled.
+    let whole = match then.pool {
+        Some(_) if halves.is_none() => room::<f32>(MOST * conv.oh * conv.ow * LANES),
+        _ => 0,
+    };
+    let scratch = walk.planes.scratch() + whole;
+    let run = move |call: Call<'_>| {
+        let bias = call.inputs.get(2).map(|b| b.packed::<f32>());
+        let (x, w) = (call.inputs[0].packed::<f32>(), call.inputs[1].packed::<f32>());
+        let (y, place) = match then.pool {
+            Some(_) => {
+                let [y, place, ..] = &mut *call.outputs else { panic!("a maximum and its place") };
+                (y.slice::<f32>(), Some(Place::of(place)))
+            }
+            None => (call.outputs[0].slice::<f32>(), None),
+        };
+        dispatch::<f32>(Correlate { walk: &walk, then, x, w, bias, y, place, scratch: call.scratch });
+    };
+    Some(Lanes { scratch, run: Box::new(run) })
+}
+
+/// The kernel of the adjoint in the input.
+pub(crate) fn input_gradient(conv: Conv) -> Option<Lanes> {
+    if nothing(&conv) {
+        return None;
+    }
+    let walk = Walk::adjoint(&conv)?;
+    let scratch = walk.planes.scratch();
+    let run = move |call: Call<'_>| {
+        let (x, w) = (call.inputs[0].packed::<f32>(), call.inputs[1].packed::<f32>());
+        let (then, y, scratch) = (Then { relu: false, pool: None }, call.outputs[0].slice(), call.scratch);
+        dispatch::<f32>(Correlate { walk: &walk, then, x, w, bias: None, y, place: None, scratch });
+    };
+    Some(Lanes { scratch, run: Box::new(run) })
+}
+
+/// The most channels that a tile of registers makes at once.
+const MOST: usize = 6;
+
+struct Correlate<'a> {
+    walk: &'a Walk,
+    then: Then,
+    x: &'a [f32],
+    w: &'a [f32],
+    bias: Option<&'a [f32]>,
+    y: &'a mut [f32],
+    place: Option<Place>,
+    scratch: &'a mut [u8],
+}
+
+impl Kernel<f32> for Correlate<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Lane<f32>>(self) {
+        let Correlate { walk, then, x, w, bias, y, place, scratch } = self;
+        let [made, positions] = walk.out;
+        let mut scratch = Scratch::new(scratch);
+        let copy = scratch.take::<f32>(if walk.planes.copies() { walk.planes.bordered() } else { 0 });
+        let after = then.pool.map_or(positions, |p| p.oh * p.ow);
+        let halves = then.pool.is_some_and(|p| p.halves());
+        let whole = then.pool.filter(|p| !p.halves());
+        let block = scratch.take::<f32>(if whole.is_some() { MOST * positions * LANES } else { 0 });
+        assert_eq!(x.len(), walk.groups * walk.planes.plain());
+        assert_eq!(y.len(), walk.groups * made * after * LANES);
+        assert_eq!(w.len(), walk.groups * walk.weight[1]);
+        assert!(place.as_ref().is_none_or(|p| p.len() == y.len()));
+        // SAFETY: `V`'s instruction set is here, as the caller promises.
+        let careful = halves && unsafe { !bounded::<V>(x, w, bias) };
+        let floor = if then.relu { 0.0 } else { f32::NEG_INFINITY };
+        for group in 0..walk.groups {
+            let x = walk.planes.copy(&x[group * walk.planes.plain()..][..walk.planes.plain()], copy);
+            for o in even(made, if V::REGISTERS == 32 { MOST } else { 3 }) {
+                let first = group * made + o.start;
+                let mut b = [0.0; MOST];
+                if let Some(bias) = bias {
+                    b[..o.len()].copy_from_slice(&bias[first..first + o.len()]);
+                }
+                let y = &mut y[first * after * LANES..][..o.len() * after * LANES];
+                let mut sweep = Sweep {
+                    walk,
+                    x: x.as_ptr(),
+                    w: w[group * walk.weight[1] + o.start * walk.weight[0]..].as_ptr(),
+                    bias: b,
+                    y: y.as_mut_ptr(),
+                    place: place.map(|p| p.at(first * after * LANES)),
+                    positions: after,
+                    floor,
+                    careful,
+                };
+                if whole.is_some() {
+                    (sweep.y, sweep.place, sweep.positions) = (block.as_mut_ptr(), None, positions);
+                    sweep.floor = f32::NEG_INFINITY;
+                }
+                // SAFETY: as above; `Walk::check` has looked at every address, and `y` has room for the channels.
+                unsafe {
+                    match (halves, V::REGISTERS == 32, o.len()) {
+                        (false, true, 1) => sweep.run::<V, 1, 8>(),
+                        (false, true, 2) => sweep.run::<V, 2, 8>(),
+                        (false, true, 3) => sweep.run::<V, 3, 8>(),
+                        (false, true, 4) => sweep.run::<V, 4, 6>(),
+                        (false, true, 5) => sweep.run::<V, 5, 5>(),
+                        (false, true, _) => sweep.run::<V, 6, 4>(),
+                        (false, false, 1) => sweep.run::<V, 1, 8>(),
+                        (false, false, 2) => sweep.run::<V, 2, 6>(),
+                        (false, false, _) => sweep.run::<V, 3, 4>(),
+                        (true, true, 1) => sweep.run_halves::<V, 1, 8>(),
+                        (true, true, 2) => sweep.run_halves::<V, 2, 8>(),
+                        (true, true, 3) => sweep.run_halves::<V, 3, 8>(),
+                        (true, true, 4) => sweep.run_halves::<V, 4, 4>(),
+                        (true, true, 5) => sweep.run_halves::<V, 5, 4>(),
+                        (true, true, _) => sweep.run_halves::<V, 6, 4>(),
+                        (true, false, 1) => sweep.run_halves::<V, 1, 8>(),
+                        (true, false, 2) => sweep.run_halves::<V, 2, 4>(),
+                        (true, false, _) => sweep.run_halves::<V, 3, 4>(),
+                    }
+                    if let (Some(pool), Some(place)) = (&whole, &place) {
+                        let to = (y.as_mut_ptr(), place.at(first * after * LANES));
+                        pool.run::<V>(o.len(), block.as_ptr(), to.0, to.1, floor);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Can no sum of products of these leave the finite numbers? `|Σ w·x| ≤ √(Σw²·Σx²)`.
+#[inline(always)]
+unsafe fn bounded<V: Lane<f32>>(x: &[f32], w: &[f32], bias: Option<&[f32]>) -> bool {
+    // SAFETY: the caller's; whole registers are read inside the slices.
+    let squares = |x: &[f32]| unsafe {
+        let (mut sum, mut at) = ([V::zero(); 4], 0);
+        while at + 4 * V::N <= x.len() {
+            for (j, sum) in sum.iter_mut().enumerate() {
+                let x = V::load(x.as_ptr().add(at + j * V::N));
+                *sum = x.mul_add(x, *sum);
+            }
+            at += 4 * V::N;
+        }
+        let (mut parts, mut all) = ([0.0f32; 16], x[at..].iter().map(|x| x * x).sum::<f32>());
+        for sum in sum {
+            sum.store(parts.as_mut_ptr());
+            all += parts[..V::N].iter().sum::<f32>();
+        }
+        all
+    };
+    let products = squares(x).sqrt() * squares(w).sqrt() + squares(bias.unwrap_or(&[])).sqrt();
+    // NaN compares as false.
+    products < 1e37
+}
+
+/// One tile of channels over all positions.
+struct Sweep<'a> {
+    walk: &'a Walk,
+    x: *const f32,
+    w: *const f32,
+    bias: [f32; MOST],
+    y: *mut f32,
+    place: Option<Place>,
+    /// Elements of one channel of `y`.
+    positions: usize,
+    floor: f32,
+    careful: bool,
+}
+
+impl Sweep<'_> {
+    /// `sum[o][j] = bias[o] + Σ_tap w[tap][o] · x[base[at + j] + tap]`, for `OB` channels and `PB` positions; a tile
+    /// that is not full does its last position several times.
+    #[inline(always)]
+    unsafe fn tile<V: Lane<f32>, const OB: usize, const PB: usize>(
+        &self,
+        class: &Class,
+        at: usize,
+        lane: usize,
+    ) -> [[V; PB]; OB] {
+        let (last, step) = (class.positions.end - 1, self.walk.weight[0]);
+        // SAFETY: `Walk::check` has looked at `base + tap` of every class, and at the weights.
+        unsafe {
+            let mut from = [self.x; PB];
+            for (j, from) in from.iter_mut().enumerate() {
+                *from = self.x.add(*self.walk.base.get_unchecked((at + j).min(last)) + lane);
+            }
+            let mut sum = [[V::zero(); PB]; OB];
+            for o in 0..OB {
+                sum[o] = [V::splat(self.bias[o]); PB];
+            }
+            for &[near, weight] in self.walk.taps.get_unchecked(class.taps.clone()) {
+                let w = self.w.wrapping_offset(weight as isize);
+                let mut weights = [V::zero(); OB];
+                for o in 0..OB {
+                    weights[o] = V::splat(*w.add(o * step));
+                }
+                for j in 0..PB {
+                    let cell = V::load(from[j].wrapping_offset(near as isize));
+                    for o in 0..OB {
+                        sum[o][j] = cell.mul_add(weights[o], sum[o][j]);
+                    }
+                }
+            }
+            sum
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn run<V: Lane<f32>, const OB: usize, const PB: usize>(&self) {
+        for (lane, class) in
+            (0..LANES).step_by(V::N).flat_map(|l| self.walk.classes.iter().map(move |c| (l, c)))
+        {
+            for at in class.positions.clone().step_by(PB) {
+                // SAFETY: the caller's.
+                unsafe {
+                    let (sum, floor) = (self.tile::<V, OB, PB>(class, at, lane), V::splat(self.floor));
+                    for j in 0..PB {
+                        let target = *self.walk.target.get_unchecked((at + j).min(class.positions.end - 1));
+                        let y = self.y.add(target * LANES + lane);
+                        for o in 0..OB {
+                            floor.max(sum[o][j]).store(y.add(o * self.positions * LANES));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same, of which each 2×2 window keeps its maximum.
+    #[inline(always)]
+    unsafe fn run_halves<V: Lane<f32>, const OB: usize, const PB: usize>(&self) {
+        let Some(place) = self.place else { return };
+        for (lane, class) in
+            (0..LANES).step_by(V::N).flat_map(|l| self.walk.classes.iter().map(move |c| (l, c)))
+        {
+            for at in class.positions.clone().step_by(PB) {
+                // SAFETY: the caller's.
+                unsafe {
+                    let (sum, floor) = (self.tile::<V, OB, PB>(class, at, lane), V::splat(self.floor));
+                    for window in 0..PB / 4 {
+                        let to = (at / 4 + window) * LANES + lane;
+                        if at / 4 + window >= self.positions {
+                            break;
+                        }
+                        for o in 0..OB {
+                            let (mut best, mut which) = (sum[o][4 * window], V::zero());
+                            for i in 1..4 {
+                                let (x, i) = (sum[o][4 * window + i], V::splat(i as f32));
+                                which = x.where_greater(best, i, which);
+                                best = x.max(best);
+                                if self.careful {
+                                    which = x.where_nan(i, which);
+                                    best = x.where_nan(x, best);
+                                }
+                            }
+                            let to = to + o * self.positions * LANES;
+                            floor.max(best).store(self.y.add(to));
+                            place.at(to).store(which);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

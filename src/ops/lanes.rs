@@ -1,0 +1,390 @@
+//! Every kernel of lanes against the operation's own, on every instruction set.
+
+use crate::{
+    device::cpu::{Call, FaultSlot, View, ViewMut, lane::on_every_isa, memory::Memory},
+    ops::*,
+    tensor::{Layout, Shape},
+};
+
+/// A small generator of numbers.
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+    /// From `low` to `high`, both included.
+    fn of(&mut self, low: usize, high: usize) -> usize {
+        low + self.next() as usize % (high - low + 1)
+    }
+    /// Whole numbers: their sums are exact in any order.
+    fn whole(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.of(0, 8) as f32 - 4.0).collect()
+    }
+    fn reals(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| (self.of(0, 1 << 20) as f32 / (1 << 19) as f32 - 1.0) * 8.0).collect()
+    }
+}
+
+/// An operand or a result.
+#[derive(Clone, Debug, PartialEq)]
+enum Numbers {
+    F32(Vec<f32>),
+    U8(Vec<u8>),
+    I32(Vec<i32>),
+}
+use Numbers::{F32, I32, U8};
+
+impl Numbers {
+    fn memory(&self) -> Memory {
+        fn of<T: crate::Element>(v: &[T]) -> Memory {
+            let mut m = Memory::zeroed(size_of_val(v).max(64));
+            m.slice_mut::<T>()[..v.len()].copy_from_slice(v);
+            m
+        }
+        match self {
+            F32(v) => of(v),
+            U8(v) => of(v),
+            I32(v) => of(v),
+        }
+    }
+    fn of(spec: &Spec, m: &Memory) -> Numbers {
+        let n = spec.shape.len();
+        match spec.dtype {
+            DType::F32 => F32(m.slice()[..n].to_vec()),
+            DType::U8 => U8(m.slice()[..n].to_vec()),
+            DType::I32 => I32(m.slice()[..n].to_vec()),
+            other => unreachable!("{other}"),
+        }
+    }
+    /// Elements `from[i]`, in this order.
+    fn pick(&self, from: &[usize]) -> Numbers {
+        match self {
+            F32(v) => F32(from.iter().map(|i| v[*i]).collect()),
+            U8(v) => U8(from.iter().map(|i| v[*i]).collect()),
+            I32(v) => I32(from.iter().map(|i| v[*i]).collect()),
+        }
+    }
+    fn f32(&self) -> &[f32] {
+        let F32(v) = self else { unreachable!("real numbers") };
+        v
+    }
+}
+
+type Operand = (Spec, Numbers);
+
+fn run(op: &dyn Op, x: &[Operand]) -> Vec<Operand> {
+    let specs: Vec<Spec> = x.iter().map(|x| x.0.clone()).collect();
+    let outputs = op.outputs(&specs).unwrap();
+    let layouts: Vec<Layout> = specs.iter().map(|s| Layout::packed(s.shape)).collect();
+    call(x, &layouts, &outputs, op.scratch(&specs), None, |c| op.cpu(c))
+}
+
+fn call(
+    x: &[Operand],
+    layouts: &[Layout],
+    outputs: &[Spec],
+    scratch: usize,
+    onto: Option<&[f32]>,
+    f: impl FnOnce(Call<'_>),
+) -> Vec<Operand> {
+    let memory: Vec<Memory> = x.iter().map(|x| x.1.memory()).collect();
+    let inputs: Vec<View<'_>> = (x.iter().zip(layouts).zip(&memory))
+        .map(|((x, layout), memory)| View { layout, dtype: x.0.dtype, memory })
+        .collect();
+    let mut results: Vec<ViewMut> = outputs
+        .iter()
+        .map(|s| ViewMut { spec: s.clone(), memory: Memory::block(s.bytes().max(64)) })
+        .collect();
+    if let Some(onto) = onto {
+        results[0].slice::<f32>().copy_from_slice(onto);
+    } else {
+        results
+            .iter_mut()
+            .filter(|r| r.spec.dtype == DType::F32)
+            .for_each(|r| r.slice::<f32>().fill(f32::NAN));
+    }
+    let mut room = Memory::block(scratch + 64);
+    room.slice_mut::<u8>().fill(0xff);
+    f(Call {
+        inputs: &inputs,
+        outputs: &mut results,
+        scratch: &mut room.slice_mut::<u8>()[..scratch],
+        fault: &FaultSlot::default(),
+        first_example: 0,
+        accumulate: onto.is_some(),
+    });
+    results.into_iter().map(|r| (r.spec.clone(), Numbers::of(&r.spec, &r.memory))).collect()
+}
+
+/// Where element `[rest.., lane]` of a block lies in the tensor.
+fn order(shape: &Shape, axis: usize) -> Vec<usize> {
+    let inner: usize = shape[axis + 1..].iter().product();
+    let rest = shape.len() / LANES;
+    (0..rest * LANES)
+        .map(|i| {
+            let (e, lane) = (i / LANES, i % LANES);
+            (e / inner * LANES + lane) * inner + e % inner
+        })
+        .collect()
+}
+
+/// In lanes: `[rest.., 16]`.
+fn to_lanes((spec, x): &Operand, axis: usize) -> Operand {
+    let mut dims = spec.shape.without(axis).to_vec();
+    dims.push(LANES);
+    (spec.with(Shape::new(&dims)), x.pick(&order(&spec.shape, axis)))
+}
+
+struct Case<'a> {
+    op: &'a dyn Op,
+    then: &'a [&'a dyn Op],
+    x: Vec<Operand>,
+    axes: Vec<Option<usize>>,
+    /// Operands of `then`, in lanes along axis 0.
+    more: Vec<Operand>,
+    /// Largest relative error; 0 asks for the same numbers.
+    tolerance: f32,
+}
+
+impl Case<'_> {
+    fn kernel(&self) -> Option<Lanes> {
+        let specs: Vec<Spec> = self.x.iter().map(|x| x.0.clone()).collect();
+        self.op.lanes(&specs, &self.axes, self.then)
+    }
+
+    /// Results of the kernel, as tensors.
+    fn in_lanes(&self, x: &[Operand], wanted: &[Operand], onto: Option<&[f32]>) -> Vec<Operand> {
+        let kernel = self.kernel().expect("a kernel of lanes");
+        let mut operands: Vec<Operand> = (x.iter().zip(&self.axes))
+            .map(|(x, axis)| axis.map_or_else(|| x.clone(), |a| to_lanes(x, a)))
+            .collect();
+        operands.extend(self.more.iter().map(|x| to_lanes(x, 0)));
+        let layouts: Vec<Layout> = operands.iter().map(|x| Layout::packed(x.0.shape)).collect();
+        let specs: Vec<Spec> = x.iter().map(|x| x.0.clone()).collect();
+        let batch = self.op.batch(&specs, &self.axes);
+        let place = |i: usize| match &batch {
+            Batch::Each(places) => Some(places[i.min(places.len() - 1)]),
+            _ => None,
+        };
+        let outputs: Vec<Spec> = (wanted.iter().enumerate())
+            .map(|(i, y)| place(i).map_or_else(|| y.0.clone(), |a| to_lanes(y, a).0))
+            .collect();
+        let found = call(&operands, &layouts, &outputs, kernel.scratch, onto, |c| (kernel.run)(c));
+        (found.into_iter().zip(wanted).enumerate())
+            .map(|(i, (found, y))| match place(i) {
+                None => found,
+                Some(axis) => {
+                    let order = order(&y.0.shape, axis);
+                    let mut back = vec![0; order.len()];
+                    order.iter().enumerate().for_each(|(i, o)| back[*o] = i);
+                    (y.0.clone(), found.1.pick(&back))
+                }
+            })
+            .collect()
+    }
+
+    fn wanted(&self, x: &[Operand]) -> Vec<Operand> {
+        let mut more = self.more.iter();
+        let mut y = run(self.op, x);
+        for op in self.then {
+            let takes = if op.name() == "add" { 1 } else { 0 };
+            let operands: Vec<Operand> =
+                [y[0].clone()].into_iter().chain(more.by_ref().take(takes).cloned()).collect();
+            y = run(*op, &operands);
+        }
+        y
+    }
+
+    fn check(&self) {
+        let wanted = self.wanted(&self.x);
+        // A place counts where its maximum passes ReLU.
+        let gated = self.then.len() == 2 && self.then[0].name() == "relu";
+        let compare = |found: &[Operand],
+                       wanted: &[Operand],
+                       live: &dyn Fn(usize, usize) -> bool,
+                       what: &str| {
+            for (i, (f, w)) in found.iter().zip(wanted).enumerate() {
+                let about = || format!("{what}, output {i} of {} {:?}", self.op.name(), self.op.attributes());
+                let shapes: Vec<_> = self.x.iter().map(|x| x.0.shape).collect();
+                match (&f.1, &w.1) {
+                    (F32(f), F32(w)) => f.iter().zip(w).enumerate().for_each(|(e, (f, w))| {
+                        let same = f == w || f.is_nan() && w.is_nan();
+                        let near = (f - w).abs() <= self.tolerance * w.abs().max(1.0);
+                        assert!(same || near || !live(i, e), "{}: {f} for {w} at {e}, {shapes:?}", about());
+                    }),
+                    (f, w) => (0..f.len()).for_each(|e| {
+                        let kept = !gated || wanted[0].1.f32()[e] > 0.0;
+                        assert!(
+                            f.at(e) == w.at(e) || !kept || !live(i, e),
+                            "{}: {} for {} at {e}, {shapes:?}",
+                            about(),
+                            f.at(e),
+                            w.at(e)
+                        );
+                    }),
+                }
+            }
+        };
+        let specs: Vec<Spec> = self.x.iter().map(|x| x.0.clone()).collect();
+        let each = match self.op.batch(&specs, &self.axes) {
+            Batch::Each(places) => Some(places[0]),
+            _ => None,
+        };
+        on_every_isa(|| {
+            let found = self.in_lanes(&self.x, &wanted, None);
+            compare(&found, &wanted, &|_, _| true, "lanes");
+            if each.is_none() {
+                let onto: Vec<f32> = (0..wanted[0].1.len()).map(|i| (i % 7) as f32).collect();
+                let sum = F32(onto.iter().zip(wanted[0].1.f32()).map(|(a, b)| a + b).collect());
+                let added = self.in_lanes(&self.x, &wanted, Some(&onto));
+                compare(&added, &[(wanted[0].0.clone(), sum)], &|_, _| true, "added");
+            } else {
+                // Lane 5 stays, the others become NaN, infinite, large.
+                let mut other = self.x.clone();
+                for (x, axis) in other.iter_mut().zip(&self.axes) {
+                    let (Some(axis), F32(v)) = (axis, &mut x.1) else { continue };
+                    let inner: usize = x.0.shape[axis + 1..].iter().product();
+                    v.iter_mut().enumerate().for_each(|(i, v)| match i / inner % LANES {
+                        5 => {}
+                        3 => *v = f32::NAN,
+                        4 => *v *= 1e30,
+                        6 if i % 5 == 0 => *v = f32::INFINITY,
+                        l => *v += l as f32,
+                    });
+                }
+                let axis = each.unwrap();
+                let lane = |i: usize, e: usize| {
+                    let inner: usize = wanted[i].0.shape[axis + 1..].iter().product();
+                    e / inner % LANES == 5
+                };
+                let again = self.in_lanes(&other, &wanted, None);
+                for (i, (a, b)) in again.iter().zip(&found).enumerate() {
+                    for e in (0..a.1.len()).filter(|e| lane(i, *e)) {
+                        assert_eq!(
+                            a.1.at(e).to_bits(),
+                            b.1.at(e).to_bits(),
+                            "a lane depends on others: {:?}",
+                            self.op.attributes()
+                        );
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl Numbers {
+    fn len(&self) -> usize {
+        match self {
+            F32(v) => v.len(),
+            U8(v) => v.len(),
+            I32(v) => v.len(),
+        }
+    }
+    fn at(&self, i: usize) -> f32 {
+        match self {
+            F32(v) => v[i],
+            U8(v) => v[i].into(),
+            I32(v) => v[i] as f32,
+        }
+    }
+}
+
+fn operand(draw: &mut Draw, shape: &[usize]) -> Operand {
+    let spec = Spec { shape: Shape::new(shape), dtype: DType::F32, device: Device::cpu() };
+    let numbers = F32(draw.whole(spec.shape.len()));
+    (spec, numbers)
+}
+
+struct Sizes {
+    x: [usize; 4],
+    w: [usize; 4],
+    y: [usize; 4],
+}
+
+fn draw_conv(draw: &mut Draw) -> (Conv, Sizes) {
+    loop {
+        let wide = draw.of(0, 5) == 0;
+        let groups = [1, 1, 1, 2, 3, 4][draw.of(0, 5)];
+        let (c, o) = match draw.of(0, 4) {
+            0 => (groups * draw.of(1, 5), 0),
+            _ if wide => (groups * draw.of(1, 40 / groups), groups * draw.of(1, 40 / groups)),
+            _ => (groups * draw.of(1, 3), groups * draw.of(1, 9)),
+        };
+        // Depthwise, perhaps with several outputs a channel.
+        let (groups, o) = if o == 0 { (c, c * draw.of(1, 2)) } else { (groups, o) };
+        let kernel = if wide { [draw.of(1, 3), draw.of(1, 3)] } else { [draw.of(1, 7), draw.of(1, 7)] };
+        let image = if wide { [draw.of(1, 6), draw.of(1, 6)] } else { [draw.of(1, 14), draw.of(1, 14)] };
+        let padding = [[draw.of(0, 3), draw.of(0, 3)], [draw.of(0, 3), draw.of(0, 3)]];
+        let padding = if draw.of(0, 2) == 0 { [[0; 2]; 2] } else { padding };
+        let conv = Conv::default()
+            .stride([draw.of(1, 3), draw.of(1, 3)])
+            .padding(padding)
+            .dilation([draw.of(1, 2), draw.of(1, 2)])
+            .groups(groups)
+            .rounding([Rounding::Floor, Rounding::Ceil][draw.of(0, 1)]);
+        let Ok([oh, ow]) = conv.output_size(image, kernel) else { continue };
+        let sizes = Sizes {
+            x: [LANES, c, image[0], image[1]],
+            w: [o, c / groups, kernel[0], kernel[1]],
+            y: [LANES, o, oh, ow],
+        };
+        return (conv, sizes);
+    }
+}
+
+const CASES: usize = if cfg!(debug_assertions) { 120 } else { 600 };
+
+#[test]
+fn convolution_agrees() {
+    let mut draw = Draw(1);
+    for _ in 0..CASES {
+        let (conv, s) = draw_conv(&mut draw);
+        let mut x = vec![operand(&mut draw, &s.x), operand(&mut draw, &s.w)];
+        let mut axes = vec![Some(0), None];
+        if draw.of(0, 1) == 0 {
+            x.push(operand(&mut draw, &s.w[..1]));
+            axes.push(None);
+        }
+        let op = Conv2d { conv };
+        let case = |then: &[&dyn Op]| {
+            Case { op: &op, then, x: x.clone(), axes: axes.clone(), more: vec![], tolerance: 0.0 }.check()
+        };
+        case(&[]);
+        case(&[&Elementwise::Relu]);
+        for pool in [Pool::new(2), Pool::new([3, 2]).stride([1, 2]), Pool::new(1).stride(2)] {
+            if pool.output_size([s.y[2], s.y[3]]).is_ok() {
+                case(&[&MaxPool2d { pool }]);
+                case(&[&Elementwise::Relu, &MaxPool2d { pool }]);
+            }
+        }
+    }
+}
+
+#[test]
+fn convolution_adjoint_in_the_input_agrees() {
+    let mut draw = Draw(2);
+    for _ in 0..CASES {
+        let (conv, s) = draw_conv(&mut draw);
+        let op = Conv2dInput { conv, size: [s.x[2], s.x[3]] };
+        let x = vec![operand(&mut draw, &s.y), operand(&mut draw, &s.w)];
+        Case { op: &op, then: &[], x, axes: vec![Some(0), None], more: vec![], tolerance: 0.0 }.check();
+    }
+}
+
+#[test]
+fn convolution_passes_nan_on_as_the_operations_one_by_one() {
+    let mut draw = Draw(3);
+    for pool in [Pool::new(2), Pool::new(3)] {
+        let mut x = vec![operand(&mut draw, &[LANES, 2, 8, 9]), operand(&mut draw, &[7, 2, 1, 1])];
+        let F32(v) = &mut x[0].1 else { unreachable!() };
+        (0..v.len()).step_by(13).for_each(|i| v[i] = f32::NAN);
+        let op = Conv2d { conv: Conv::default() };
+        for then in [&[&MaxPool2d { pool } as &dyn Op][..], &[&Elementwise::Relu, &MaxPool2d { pool }]] {
+            let axes = vec![Some(0), None];
+            Case { op: &op, then, x: x.clone(), axes, more: vec![], tolerance: 0.0 }.check();
+        }
+    }
+}
