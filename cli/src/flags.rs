@@ -113,6 +113,8 @@ pub(crate) enum Command {
     Summary(Summary),
     /// Forward mode against reverse mode against finite differences, layer by layer
     Gradcheck(Gradcheck),
+    /// How fast training, inference and single operations are on this machine
+    Bench(Bench),
     /// This machine as the program sees it, and a short self-check
     Doctor,
 }
@@ -315,6 +317,27 @@ Examples:
   cotangent summary
   cotangent summary --model mlp --batch 1
   cotangent summary runs/latest --json";
+
+/// `cotangent bench`
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_BENCH)]
+pub(crate) struct Bench {
+    /// What to measure, and for how long.
+    #[command(flatten)]
+    pub(crate) options: cotangent_bench::Options,
+}
+
+const AFTER_BENCH: &str = "\
+A line is the median of many repetitions, with the tenth and the ninetieth percentile: compare only what was
+measured on the same quiet machine. Without --filter it takes some minutes.
+
+Examples:
+  cotangent bench --list
+  cotangent bench --filter train/lenet5 --epochs 5
+  cotangent bench --filter op/conv2d --filter op/matmul --seconds 0.2 --threads 1
+  cotangent bench --filter infer/ --json > before.jsonl
+  cotangent bench --filter infer/ --baseline before.jsonl
+  cotangent bench --filter train/lenet5/batch-64 --agree peers";
 
 /// `cotangent gradcheck`
 #[derive(Args, Debug)]
