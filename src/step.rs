@@ -1,10 +1,14 @@
 //! A training step, recorded once and replayed.
 
+mod blocks;
+mod code;
+mod compile;
 mod plan;
 pub(crate) mod record;
 mod replay;
-
-use std::sync::Arc;
+mod run;
+mod schedule;
+mod simplify;
 
 pub use plan::Plan;
 pub use record::shapes;
@@ -15,6 +19,7 @@ use crate::{
     tensor::{Spec, Tensor},
 };
 use record::Program;
+use run::Machine;
 
 /// Programs kept for different shapes, such as that of the last, smaller batch.
 const KEPT: usize = 8;
@@ -23,7 +28,8 @@ const KEPT: usize = 8;
 ///
 /// Whatever changes between steps is an input or a cell; the closure sees no values. It is traced on the first
 /// run with new shapes, twice: a number that differs between the traces is an error that names its line.
-/// N recorded steps equal N eager ones to the bit.
+/// N recorded steps equal N eager ones: to the bit with [`Step::plain`]; within rounding otherwise, where sums over
+/// the batch are taken block by block. The bits are the same on any number of threads.
 ///
 /// ```
 /// use cotangent::{Param, Step, Tensor};
@@ -43,7 +49,15 @@ const KEPT: usize = 8;
 /// ```
 pub struct Step<const N: usize, Y: Outputs> {
     f: Box<dyn Fn([Tensor; N]) -> Y + Send>,
-    programs: Vec<Arc<Program>>,
+    programs: Vec<Kept>,
+    plain: bool,
+}
+
+/// A program for certain shapes, and how it is run.
+struct Kept {
+    program: Program,
+    /// Compiled, or why it is replayed operation by operation.
+    machine: std::result::Result<Box<Machine>, String>,
 }
 
 /// What a recorded closure may give back.
@@ -97,7 +111,13 @@ impl Outputs for () {
 impl<const N: usize, Y: Outputs> Step<N, Y> {
     /// Keep the closure; nothing is traced before the first [`Step::run`].
     pub fn record(f: impl Fn([Tensor; N]) -> Y + Send + 'static) -> Self {
-        Step { f: Box::new(f), programs: Vec::new() }
+        Step { f: Box::new(f), programs: Vec::new(), plain: false }
+    }
+
+    /// Replay operation by operation: no blocks, no fusion, the bits of eager steps.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Step { plain: true, programs: Vec::new(), ..self }
     }
 
     /// Run the step. Cells are written at the end, all or none.
@@ -121,20 +141,27 @@ impl<const N: usize, Y: Outputs> Step<N, Y> {
             .help("`detach()` it, or differentiate inside the closure")
             .raise()
         }
-        let program = self.program(inputs.map(|x| x.spec()));
-        replay::run(&program, &inputs).map(Y::from_list)
+        let kept = self.program(inputs.map(|x| x.spec()));
+        if let Ok(machine) = &mut kept.machine
+            && let Some(list) = machine.run(&inputs)?
+        {
+            return Ok(Y::from_list(list));
+        }
+        // Operation by operation; after a fault too, to say exactly where it is.
+        replay::run(&kept.program, &inputs).map(Y::from_list)
     }
 
     /// What the step does for these inputs: instructions, memory, costs.
     #[track_caller]
     pub fn plan(&mut self, inputs: [&Tensor; N]) -> Plan {
-        Plan::new(&self.program(inputs.map(|x| x.spec())))
+        let kept = self.program(inputs.map(|x| x.spec()));
+        Plan::new(&kept.program)
     }
 
     #[track_caller]
-    fn program(&mut self, specs: [Spec; N]) -> Arc<Program> {
-        if let Some(i) = self.programs.iter().position(|p| p.fits(&specs)) {
-            return self.programs[i].clone();
+    fn program(&mut self, specs: [Spec; N]) -> &mut Kept {
+        if let Some(i) = self.programs.iter().position(|k| k.program.fits(&specs)) {
+            return &mut self.programs[i];
         }
         let f = &self.f;
         let trace = || {
@@ -150,7 +177,12 @@ impl<const N: usize, Y: Outputs> Step<N, Y> {
         if self.programs.len() == KEPT {
             self.programs.remove(0);
         }
-        self.programs.push(Arc::new(second));
-        self.programs[self.programs.len() - 1].clone()
+        let machine = match self.plain {
+            true => Err("asked for: `plain`".to_string()),
+            false => compile::compile(simplify::simplify(&second)).map(|c| Box::new(Machine::new(c))),
+        };
+        self.programs.push(Kept { program: second, machine });
+        let last = self.programs.len() - 1;
+        &mut self.programs[last]
     }
 }

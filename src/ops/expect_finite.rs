@@ -17,6 +17,9 @@ impl Op for ExpectFinite {
     fn name(&self) -> &'static str {
         "expect_finite"
     }
+    fn faults(&self) -> bool {
+        true
+    }
     fn outputs(&self, x: &[Spec]) -> Result<Vec<Spec>> {
         floats(x)?;
         Ok(vec![x[0].clone()])

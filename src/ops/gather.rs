@@ -101,6 +101,9 @@ impl Op for Gather {
     fn name(&self) -> &'static str {
         "gather"
     }
+    fn faults(&self) -> bool {
+        true
+    }
     fn attributes(&self) -> Vec<(&'static str, Attribute)> {
         vec![("axis", self.axis.into())]
     }
@@ -139,6 +142,9 @@ impl Op for Gather {
 impl Op for ScatterAdd {
     fn name(&self) -> &'static str {
         "scatter_add"
+    }
+    fn faults(&self) -> bool {
+        true
     }
     fn attributes(&self) -> Vec<(&'static str, Attribute)> {
         vec![("axis", self.axis.into()), ("shape", self.shape[..].into())]
@@ -220,6 +226,9 @@ pub(crate) fn bad_label(value: i64, classes: usize) -> String {
 impl Op for OneHot {
     fn name(&self) -> &'static str {
         "one_hot"
+    }
+    fn faults(&self) -> bool {
+        true
     }
     fn attributes(&self) -> Vec<(&'static str, Attribute)> {
         vec![("classes", self.classes.into())]

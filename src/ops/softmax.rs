@@ -81,6 +81,9 @@ impl Op for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross_entropy"
     }
+    fn faults(&self) -> bool {
+        true
+    }
     fn attributes(&self) -> Vec<(&'static str, Attribute)> {
         vec![("ignore", self.ignore.into())]
     }

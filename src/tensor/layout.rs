@@ -236,6 +236,12 @@ impl Layout {
         Layout { shape, strides: s, offset }
     }
 
+    /// The same, with its first element at `offset`.
+    #[must_use]
+    pub(crate) fn starting(self, offset: usize) -> Self {
+        Layout { offset, ..self }
+    }
+
     /// Steps in elements, one an axis.
     pub fn strides(&self) -> &[isize] {
         &self.strides[..self.shape.rank()]

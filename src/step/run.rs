@@ -1,0 +1,169 @@
+//! Running a compiled step: bases are looked up, stages run, cells change at the end, all or none.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::{
+    blocks::Workers,
+    code::Frame,
+    compile::{Compiled, Stage, Whole},
+};
+use crate::{
+    apply::Few,
+    cell::{Cell, claim},
+    device::{Device, cpu::FaultSlot, cpu::memory::Memory},
+    error::Result,
+    tensor::{Buffer, Data, Layout, Tensor, new_memory, packed_copy},
+};
+
+/// A compiled program, and the memory that it keeps from run to run.
+pub(crate) struct Machine {
+    pub compiled: Compiled,
+    arena: Memory,
+    sums: Memory,
+    workers: Workers,
+    /// For what leaves the step: memory that came back from a cell, or none.
+    spare: Vec<Option<Memory>>,
+    /// Values that are given, while the step runs.
+    given: Vec<(usize, Tensor)>,
+    bases: Bases,
+    cells: Arc<[Arc<Cell>]>,
+}
+
+/// Addresses while a step runs; between runs only the room for them.
+#[derive(Default)]
+struct Bases(Vec<(*mut u8, usize)>);
+// SAFETY: between runs it is empty.
+unsafe impl Send for Bases {}
+
+impl Machine {
+    pub(crate) fn new(compiled: Compiled) -> Self {
+        let p = &compiled.program;
+        let mut cells: Vec<Arc<Cell>> = p.reads.iter().chain(&p.writes).map(|(c, _)| c.clone()).collect();
+        cells.sort_by_key(|c| c.id);
+        cells.dedup_by_key(|c| c.id);
+        Machine {
+            arena: Memory::zeroed(compiled.arena.max(64)),
+            sums: Memory::zeroed(compiled.sums.max(64)),
+            workers: Workers::new(compiled.local),
+            spare: compiled.fresh.iter().map(|_| None).collect(),
+            given: Vec::new(),
+            bases: Bases::default(),
+            cells: cells.into(),
+            compiled,
+        }
+    }
+
+    /// One step; `None` where a kernel met a bad value: nothing has changed then.
+    pub(crate) fn run(&mut self, inputs: &[&Tensor]) -> Result<Option<Vec<Tensor>>> {
+        let p = &self.compiled.program;
+        let cells = self.cells.clone();
+        let _claim = claim(&cells)?;
+        let mut given = std::mem::take(&mut self.given);
+        given.extend(p.inputs.iter().zip(inputs).map(|(i, x)| (*i, packed(x))));
+        given.extend(p.constants.iter().map(|(i, x)| (*i, packed(x))));
+        given.extend(p.reads.iter().map(|(c, i)| (*i, packed(&c.peek()))));
+        let mut fresh: Few<Memory> = Few::new();
+        for ((slot, _), spare) in self.compiled.fresh.iter().zip(&mut self.spare) {
+            let spec = &p.slots[*slot];
+            fresh.push(spare.take().unwrap_or_else(|| new_memory(spec.shape.len(), spec.dtype)));
+        }
+        let arena = self.arena.start();
+        let Bases(mut bases) = std::mem::take(&mut self.bases);
+        for (at, bytes) in &self.compiled.wholes {
+            let start = match at {
+                Whole::Arena(first) => arena.wrapping_add(*first),
+                Whole::Given(slot) => {
+                    let value = given.iter().find(|g| g.0 == *slot).expect("given before the run");
+                    start(&value.1)
+                }
+                Whole::Fresh(slot) => {
+                    let k = self.compiled.fresh.iter().position(|f| f.0 == *slot).expect("listed");
+                    fresh[k].start()
+                }
+            };
+            bases.push((start, *bytes));
+        }
+        let fault = FaultSlot::default();
+        let sums = (self.sums.start(), self.compiled.sums);
+        let mut faulted = false;
+        for stage in &self.compiled.stages {
+            let frame = Frame {
+                whole: &bases,
+                local: (std::ptr::null_mut(), 0),
+                sums: (std::ptr::null_mut(), 0),
+                example: 0,
+                first: true,
+            };
+            // SAFETY: the bases live in `given`, `fresh`, the arena and the sums, which are here; given values are
+            // only read; the plan gives values that live at one time different places.
+            unsafe {
+                match stage {
+                    Stage::Code(code) => code.run(&frame, &fault),
+                    Stage::Blocks(b) | Stage::Chain(b) => b.run(&bases, &self.workers, sums, &fault),
+                }
+            }
+            faulted = fault.take().is_some();
+            if faulted {
+                break;
+            }
+        }
+        given.clear();
+        bases.clear();
+        (self.given, self.bases) = (given, Bases(bases));
+        if faulted {
+            self.spare.iter_mut().zip(fresh).for_each(|(s, m)| *s = Some(m));
+            return Ok(None);
+        }
+        Ok(Some(self.leave(fresh)))
+    }
+
+    /// Results go out, cells get their new values and give their old memory back.
+    fn leave(&mut self, fresh: Few<Memory>) -> Vec<Tensor> {
+        let p = &self.compiled.program;
+        let mut made: Vec<Option<Tensor>> = Vec::with_capacity(fresh.len());
+        for (k, ((slot, _), mut memory)) in self.compiled.fresh.iter().zip(fresh).enumerate() {
+            let mut writes = p.writes.iter().filter(|w| w.1 == *slot);
+            if let (Some((cell, _)), None, false) = (writes.next(), writes.next(), p.outputs.contains(slot))
+                && cell.exchange(&mut memory)
+            {
+                self.spare[k] = Some(memory);
+                made.push(None);
+                continue;
+            }
+            let spec = &p.slots[*slot];
+            let layout = Layout::packed(spec.shape);
+            made.push(Some(Tensor::from_buffer(Buffer::filled(memory), layout, spec.dtype, Device::cpu())));
+        }
+        let value = |slot: &usize| {
+            let k = self.compiled.fresh.iter().position(|f| f.0 == *slot).expect("listed");
+            made[k].clone()
+        };
+        for (cell, slot) in &p.writes {
+            if let Some(new) = value(slot) {
+                drop(cell.replace(new));
+            }
+        }
+        p.outputs.iter().map(|slot| value(slot).expect("an output is a tensor of its own")).collect()
+    }
+}
+
+/// The value as its plan expects it: without gaps.
+fn packed(x: &Tensor) -> Tensor {
+    let v = x.value();
+    match &v.data {
+        Data::Buffer(buffer) if !v.layout.is_packed() => {
+            let memory = packed_copy(buffer.memory(), &v.layout, v.dtype);
+            Tensor::from_buffer(Buffer::filled(memory), Layout::packed(v.layout.shape), v.dtype, v.device.clone())
+        }
+        _ => x.detach(),
+    }
+}
+
+/// The address of the first element.
+fn start(x: &Tensor) -> *mut u8 {
+    let v = x.value();
+    let Data::Buffer(buffer) = &v.data else { unreachable!("a value that is given is there") };
+    let bytes = buffer.memory().slice::<u8>();
+    bytes[v.layout.offset * v.dtype.size()..].as_ptr().cast_mut()
+}
