@@ -611,6 +611,13 @@ impl Op for Conv2dWeight {
             cpu::weight_gradient(&sizes, x.packed::<T>(), g.packed(), call.outputs[0].slice(), call.scratch)
         })
     }
+    fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
+        if *axes != [Some(0), Some(0)] || !then.is_empty() || x[0].dtype != DType::F32 {
+            return None;
+        }
+        let w = self.outputs(x).ok()?;
+        lanes::weight_gradient(self.conv.geometry(&x[0].shape, &w[0].shape, &x[1].shape))
+    }
 }
 
 /// Would this image and weight give a cotangent of this shape?

@@ -375,6 +375,17 @@ fn convolution_adjoint_in_the_input_agrees() {
 }
 
 #[test]
+fn convolution_adjoint_in_the_weight_agrees() {
+    let mut draw = Draw(4);
+    for _ in 0..CASES {
+        let (conv, s) = draw_conv(&mut draw);
+        let op = Conv2dWeight { conv, kernel: [s.w[2], s.w[3]] };
+        let x = vec![operand(&mut draw, &s.x), operand(&mut draw, &s.y)];
+        Case { op: &op, then: &[], x, axes: vec![Some(0), Some(0)], more: vec![], tolerance: 0.0 }.check();
+    }
+}
+
+#[test]
 fn convolution_passes_nan_on_as_the_operations_one_by_one() {
     let mut draw = Draw(3);
     for pool in [Pool::new(2), Pool::new(3)] {

@@ -384,26 +384,29 @@ impl Kernel<f32> for Correlate<'_> {
 /// Can no sum of products of these leave the finite numbers? `|Σ w·x| ≤ √(Σw²·Σx²)`.
 #[inline(always)]
 unsafe fn bounded<V: Lane<f32>>(x: &[f32], w: &[f32], bias: Option<&[f32]>) -> bool {
-    // SAFETY: the caller's; whole registers are read inside the slices.
-    let squares = |x: &[f32]| unsafe {
+    // SAFETY: the caller's.
+    let [x, w, b] = unsafe { [squares::<V>(x), squares::<V>(w), squares::<V>(bias.unwrap_or(&[]))] };
+    // NaN compares as false.
+    x.sqrt() * w.sqrt() + b.sqrt() < 1e37
+}
+
+/// `Σx²`, in some order.
+#[inline(always)]
+unsafe fn squares<V: Lane<f32>>(x: &[f32]) -> f32 {
+    // SAFETY: the caller's; whole registers are read inside the slice.
+    unsafe {
         let (mut sum, mut at) = ([V::zero(); 4], 0);
         while at + 4 * V::N <= x.len() {
-            for (j, sum) in sum.iter_mut().enumerate() {
+            for j in 0..4 {
                 let x = V::load(x.as_ptr().add(at + j * V::N));
-                *sum = x.mul_add(x, *sum);
+                sum[j] = x.mul_add(x, sum[j]);
             }
             at += 4 * V::N;
         }
-        let (mut parts, mut all) = ([0.0f32; 16], x[at..].iter().map(|x| x * x).sum::<f32>());
-        for sum in sum {
-            sum.store(parts.as_mut_ptr());
-            all += parts[..V::N].iter().sum::<f32>();
-        }
-        all
-    };
-    let products = squares(x).sqrt() * squares(w).sqrt() + squares(bias.unwrap_or(&[])).sqrt();
-    // NaN compares as false.
-    products < 1e37
+        let mut parts = [0.0f32; 16];
+        sum[0].add(sum[1]).add(sum[2].add(sum[3])).store(parts.as_mut_ptr());
+        parts[..V::N].iter().sum::<f32>() + x[at..].iter().map(|x| x * x).sum::<f32>()
+    }
 }
 
 /// One tile of channels over all positions.
@@ -511,6 +514,174 @@ impl Sweep<'_> {
                             place.at(to).store(which);
                         }
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Bytes of a block of the output gradient's rows that are to stay in the first-level cache while all taps go by.
+const ROWS: usize = 24 << 10;
+
+/// The kernel of the adjoint in the weight.
+pub(crate) fn weight_gradient(conv: Conv) -> Option<Lanes> {
+    if nothing(&conv) {
+        return None;
+    }
+    let walk = Walk::forward(&conv, None)?;
+    let sums = room::<f32>((MOST * walk.taps.len()).next_multiple_of(LANES) * LANES);
+    let scratch = walk.planes.scratch() + sums;
+    let step = [conv.stride[0] * walk.planes.columns() * LANES, conv.stride[1] * LANES];
+    let run = move |call: Call<'_>| {
+        let (x, g) = (call.inputs[0].packed::<f32>(), call.inputs[1].packed::<f32>());
+        let (dw, accumulate, scratch) = (call.outputs[0].slice(), call.accumulate, call.scratch);
+        let size = [conv.oh, conv.ow];
+        dispatch::<f32>(WeightGradient { walk: &walk, size, step, x, g, dw, accumulate, scratch });
+    };
+    Some(Lanes { scratch, run: Box::new(run) })
+}
+
+struct WeightGradient<'a> {
+    walk: &'a Walk,
+    /// Rows and columns of positions, and the window's steps between them.
+    size: [usize; 2],
+    step: [usize; 2],
+    x: &'a [f32],
+    g: &'a [f32],
+    dw: &'a mut [f32],
+    accumulate: bool,
+    scratch: &'a mut [u8],
+}
+
+/// Calls `$f::<V, OB, KB>` for the numbers at hand: a tile of `OB · KB` sums.
+macro_rules! tile {
+    ($f:ident, $v:ty, ($o:expr, $k:expr), $arguments:tt, $($ob:literal: $($kb:literal)*;)*) => {
+        match ($o, $k) {
+            $($(($ob, $kb) => $f::<$v, $ob, $kb> $arguments,)*)*
+            other => unreachable!("no tile of {other:?}"),
+        }
+    };
+}
+
+impl Kernel<f32> for WeightGradient<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Lane<f32>>(self) {
+        let WeightGradient { walk, size: [oh, ow], step, x, g, dw, accumulate, scratch } = self;
+        let ([made, positions], window) = (walk.out, walk.taps.len());
+        let mut scratch = Scratch::new(scratch);
+        let copy = scratch.take::<f32>(if walk.planes.copies() { walk.planes.bordered() } else { 0 });
+        let sums = scratch.take::<f32>((MOST * window).next_multiple_of(LANES) * LANES);
+        assert_eq!(x.len(), walk.groups * walk.planes.plain());
+        assert_eq!(g.len(), walk.groups * made * positions * LANES);
+        assert_eq!(dw.len(), walk.groups * made * window);
+        let (most, widest) =
+            if V::REGISTERS == 32 { (MOST, [8, 8, 7, 6, 5, 4]) } else { (3, [8, 5, 4, 0, 0, 0]) };
+        for group in 0..walk.groups {
+            let x = walk.planes.copy(&x[group * walk.planes.plain()..][..walk.planes.plain()], copy);
+            for o in even(made, most) {
+                let (first, o) = (group * made + o.start, o.len());
+                let row = o * ow * LANES * size_of::<f32>();
+                let rows = if oh * row <= 2 * ROWS { oh } else { (ROWS / row).max(1) };
+                for start in (0..oh).step_by(rows) {
+                    for taps in even(window, widest[o - 1]) {
+                        let tile = Tile {
+                            walk,
+                            rows: [start, (start + rows).min(oh)],
+                            columns: ow,
+                            step,
+                            x: x.as_ptr(),
+                            g: g[first * positions * LANES..].as_ptr(),
+                            sums: sums.as_mut_ptr(),
+                            first: taps.start,
+                        };
+                        // SAFETY: `V`'s instruction set is here, as the caller promises; `Walk::check` has looked at
+                        // the addresses.
+                        unsafe {
+                            if V::REGISTERS == 32 {
+                                tile!(correlate, V, (o, taps.len()), (tile), 1: 1 2 3 4 5 6 7 8; 2: 1 2 3 4 5 6 7 8;
+                                    3: 1 2 3 4 5 6 7; 4: 1 2 3 4 5 6; 5: 1 2 3 4 5; 6: 1 2 3 4;)
+                            } else {
+                                tile!(correlate, V, (o, taps.len()), (tile), 1: 1 2 3 4 5 6 7 8; 2: 1 2 3 4 5;
+                                    3: 1 2 3 4;)
+                            }
+                        }
+                    }
+                }
+                // SAFETY: as above; there are so many rows of 16 sums, rounded up.
+                unsafe { add_lanes::<V>(sums, &mut dw[first * window..][..o * window], accumulate) };
+            }
+        }
+    }
+}
+
+/// `y[i] = Σ_lane sums[i][lane]`, added to what is there or not; `sums` has whole squares of 16 rows.
+#[inline(always)]
+pub(crate) unsafe fn add_lanes<V: Lane<f32>>(sums: &[f32], y: &mut [f32], accumulate: bool) {
+    assert!(sums.len() >= y.len().next_multiple_of(LANES) * LANES);
+    for (i, y) in y.chunks_mut(LANES).enumerate() {
+        let mut sum = [0.0f32; LANES];
+        // SAFETY: the caller's; the square lies inside `sums`.
+        unsafe { V::sums(sums.as_ptr().add(i * LANES * LANES), sum.as_mut_ptr()) };
+        if accumulate {
+            y.iter_mut().zip(sum).for_each(|(y, s)| *y += s);
+        } else {
+            y.iter_mut().zip(sum).for_each(|(y, s)| *y = s);
+        }
+    }
+}
+
+/// Some taps of some output channels, over some rows of positions.
+struct Tile<'a> {
+    walk: &'a Walk,
+    rows: [usize; 2],
+    columns: usize,
+    step: [usize; 2],
+    x: *const f32,
+    g: *const f32,
+    sums: *mut f32,
+    first: usize,
+}
+
+/// `sums[o][tap] += Σ_position g[o][position] · x[position + tap]`, a sum a lane, from 0 at the first row on.
+#[inline(always)]
+unsafe fn correlate<V: Lane<f32>, const OB: usize, const KB: usize>(t: Tile<'_>) {
+    let (window, plane) = (t.walk.taps.len(), t.walk.out[1] * LANES);
+    for lane in (0..LANES).step_by(V::N) {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut from = [t.x; KB];
+            for k in 0..KB {
+                from[k] = t.x.offset(t.walk.taps.get_unchecked(t.first + k)[0] as isize).add(lane);
+            }
+            let (g, to) = (t.g.add(lane), t.sums.add(t.first * LANES + lane));
+            let mut sum = [[V::zero(); KB]; OB];
+            if t.rows[0] > 0 {
+                for o in 0..OB {
+                    for k in 0..KB {
+                        sum[o][k] = V::load(to.add((o * window + k) * LANES));
+                    }
+                }
+            }
+            for row in t.rows[0]..t.rows[1] {
+                let (mut near, mut at) = (row * t.step[0], row * t.columns * LANES);
+                for _ in 0..t.columns {
+                    let mut out = [V::zero(); OB];
+                    for o in 0..OB {
+                        out[o] = V::load(g.add(at + o * plane));
+                    }
+                    for k in 0..KB {
+                        let cell = V::load(from[k].add(near));
+                        for o in 0..OB {
+                            sum[o][k] = cell.mul_add(out[o], sum[o][k]);
+                        }
+                    }
+                    near += t.step[1];
+                    at += LANES;
+                }
+            }
+            for o in 0..OB {
+                for k in 0..KB {
+                    sum[o][k].store(to.add((o * window + k) * LANES));
                 }
             }
         }
