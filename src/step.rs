@@ -155,7 +155,10 @@ impl<const N: usize, Y: Outputs> Step<N, Y> {
     #[track_caller]
     pub fn plan(&mut self, inputs: [&Tensor; N]) -> Plan {
         let kept = self.program(inputs.map(|x| x.spec()));
-        Plan::new(&kept.program)
+        match &kept.machine {
+            Ok(machine) => Plan::compiled(&machine.compiled, &kept.program),
+            Err(why) => Plan::plain(&kept.program, why),
+        }
     }
 
     #[track_caller]

@@ -120,6 +120,13 @@ impl Compiler {
         for stage in (1..stages).step_by(2) {
             c.regions[stage].blocked = c.worth_blocks(stage);
         }
+        if (1..stages).step_by(2).all(|s| c.regions[s].members.is_empty()) {
+            let why = match c.s.examples {
+                0 | 1 => "not in blocks: there is no batch",
+                _ => "not in blocks: no operation treats the examples of the batch alike",
+            };
+            c.note(0, why);
+        }
         c
     }
 
@@ -232,11 +239,26 @@ impl Compiler {
             }
             let base = self.new_whole(Whole::Fresh(slot), self.p.slots[slot].bytes());
             self.fresh.push((slot, base));
-            // A value made by a kernel is made where it leaves; any other is copied there at the end.
-            if self.s.maker[slot].is_some_and(|i| !self.is_view(i)) {
-                self.whole.insert(slot, (base, Layout::packed(self.p.slots[slot].shape)));
+            // A value made by a kernel is made where it leaves, also under another shape; any other is copied there.
+            let made = self.behind(slot);
+            if self.s.maker[made].is_some() && !self.whole.contains_key(&made) {
+                self.whole.insert(made, (base, Layout::packed(self.p.slots[made].shape)));
             }
         }
+    }
+
+    /// The value that this one shows under another shape, or itself.
+    fn behind(&self, mut slot: usize) -> usize {
+        while let Some(i) = self.s.maker[slot] {
+            let from = &self.p.instructions[i].inputs;
+            let [only] = from[..] else { break };
+            let packed = Layout::packed(self.p.slots[only].shape);
+            match self.p.instructions[i].op.view(&packed) {
+                Some(l) if l.is_packed() && l.offset == 0 && l.shape.len() == packed.shape.len() => slot = only,
+                _ => break,
+            }
+        }
+        slot
     }
 
     fn deliver(&mut self) {
