@@ -489,7 +489,7 @@ impl Op for Conv2d {
             [] => None,
             [max] if max.name() == "max_pool2d" => {
                 let pooled = max.outputs(&y).ok()?;
-                Some(pool::lanes::MaxPool::following(&max.attributes(), &y[0].shape, &pooled[0].shape)?)
+                Some(pool::lanes::Windows::following(&max.attributes(), &y[0].shape, &pooled[0].shape)?)
             }
             _ => return None,
         };

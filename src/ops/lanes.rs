@@ -399,3 +399,56 @@ fn convolution_passes_nan_on_as_the_operations_one_by_one() {
         }
     }
 }
+
+fn draw_pool(draw: &mut Draw, mean: bool) -> (Pool, [usize; 2], [usize; 2]) {
+    loop {
+        let kernel = if draw.of(0, 9) == 0 { [17, 16] } else { [draw.of(1, 4), draw.of(1, 4)] };
+        let kernel = if draw.of(0, 2) == 0 { [2, 2] } else { kernel };
+        let mut pool = Pool::new(kernel);
+        if draw.of(0, 2) > 0 {
+            pool = pool.stride([draw.of(1, 4), draw.of(1, 4)]);
+        }
+        if draw.of(0, 1) == 0 {
+            pool = pool.padding(kernel.map(|k| draw.of(0, k / 2)));
+            pool = pool.rounding([Rounding::Floor, Rounding::Ceil][draw.of(0, 1)]);
+        }
+        pool = match (mean, draw.of(0, 2)) {
+            (true, 0) => pool.count_include_pad(false),
+            (true, 1) => pool.divisor(3),
+            (false, 0) => pool.dilation([draw.of(1, 2), draw.of(1, 2)]),
+            _ => pool,
+        };
+        let size = [draw.of(1, 12) + kernel[0] / 8 * 12, draw.of(1, 12) + kernel[0] / 8 * 12];
+        if let Ok(out) = pool.output_size(size) {
+            return (pool, size, out);
+        }
+    }
+}
+
+#[test]
+fn pooling_agrees() {
+    let mut draw = Draw(5);
+    for _ in 0..CASES {
+        let (pool, [h, w], _) = draw_pool(&mut draw, false);
+        // Examples are the first axis, or the second, where channels stand.
+        let (axis, c) = (draw.of(0, 1), draw.of(1, 5));
+        let shape = |h: usize, w: usize| if axis == 0 { [LANES, c, h, w] } else { [c, LANES, h, w] };
+        let check = |op: &dyn Op, x: Vec<Operand>| {
+            let axes = vec![Some(axis); x.len()];
+            Case { op, then: &[], x, axes, more: vec![], tolerance: 0.0 }.check();
+        };
+        let x = operand(&mut draw, &shape(h, w));
+        let [y, at] = run(&MaxPool2d { pool }, std::slice::from_ref(&x)).try_into().unwrap();
+        check(&MaxPool2d { pool }, vec![x.clone()]);
+        check(&MaxPool2dGather { pool }, vec![x, at.clone()]);
+        check(&MaxPool2dScatter { pool, size: [h, w] }, vec![y, at]);
+        let (pool, [h, w], [oh, ow]) = draw_pool(&mut draw, true);
+        let (x, y) = (operand(&mut draw, &shape(h, w)), operand(&mut draw, &shape(oh, ow)));
+        let check = |op: &dyn Op, x: Operand| {
+            let axes = vec![Some(axis)];
+            Case { op, then: &[], x: vec![x], axes, more: vec![], tolerance: 1e-6 }.check();
+        };
+        check(&AvgPool2d { pool }, x);
+        check(&AvgPool2dInput { pool, size: [h, w] }, y);
+    }
+}

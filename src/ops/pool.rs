@@ -6,7 +6,7 @@ pub(crate) mod cpu;
 pub(crate) mod lanes;
 
 use super::{
-    Attribute, Batch, Cost, Mode, Op,
+    Attribute, Batch, Cost, Lanes, Mode, Op,
     conv::{Pair, Rounding, window_size},
     floats,
 };
@@ -148,6 +148,21 @@ impl Pool {
         }
     }
 
+    /// The planes of one example of a block, where a kernel of lanes has them: an image, and what it becomes.
+    fn block(
+        &self,
+        x: &[Spec],
+        axes: &[Option<usize>],
+        then: &[&dyn Op],
+        image: &Spec,
+        pooled: &Spec,
+    ) -> Option<cpu::Pool> {
+        let Batch::Each(_) = planes(axes, 1) else { return None };
+        let g = self.geometry(&image.shape, &pooled.shape);
+        (then.is_empty() && x[0].dtype == DType::F32)
+            .then(|| cpu::Pool { planes: g.planes / super::LANES, ..g })
+    }
+
     fn by(&self) -> cpu::Divisor {
         cpu::Divisor { count_include_pad: self.count_include_pad, divisor_override: self.divisor }
     }
@@ -285,6 +300,10 @@ impl Op for MaxPool2d {
             cpu::max_pool2d(&g, x, y, at)
         }))
     }
+    fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
+        let y = self.outputs(x).ok()?;
+        lanes::max(self.pool.block(x, axes, then, &x[0], &y[0])?, lanes::What::Max)
+    }
 }
 
 impl Op for MaxPool2dGather {
@@ -318,6 +337,9 @@ impl Op for MaxPool2dGather {
         crate::dispatch!(float t.dtype, T => place!(at.dtype, I => {
             cpu::max_pool2d_gather::<T, I>(&g, t.packed(), at.packed(), call.outputs[0].slice())
         }))
+    }
+    fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
+        lanes::max(self.pool.block(x, axes, then, &x[0], &x[1])?, lanes::What::Gather)
     }
 }
 
@@ -363,6 +385,10 @@ impl Op for MaxPool2dScatter {
         crate::dispatch!(float c.dtype, T => place!(at.dtype, I => {
             cpu::max_pool2d_scatter::<T, I>(&g, c.packed(), at.packed(), call.outputs[0].slice())
         }))
+    }
+    fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
+        let y = self.outputs(x).ok()?;
+        lanes::max(self.pool.block(x, axes, then, &y[0], &x[0])?, lanes::What::Scatter)
     }
 }
 
@@ -437,6 +463,10 @@ impl Op for AvgPool2d {
             cpu::avg_pool2d::<T>(&g, &self.pool.by(), x.packed(), call.outputs[0].slice())
         })
     }
+    fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
+        let y = self.outputs(x).ok()?;
+        lanes::mean(self.pool.block(x, axes, then, &x[0], &y[0])?, &self.pool.by(), false)
+    }
 }
 
 impl Op for AvgPool2dInput {
@@ -475,6 +505,10 @@ impl Op for AvgPool2dInput {
         crate::dispatch!(float c.dtype, T => {
             cpu::avg_pool2d_backward::<T>(&g, &self.pool.by(), c.packed(), call.outputs[0].slice())
         })
+    }
+    fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
+        let y = self.outputs(x).ok()?;
+        lanes::mean(self.pool.block(x, axes, then, &y[0], &x[0])?, &self.pool.by(), true)
     }
 }
 

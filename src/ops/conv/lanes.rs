@@ -19,17 +19,16 @@ use crate::{
     },
     ops::{
         LANES, Lanes,
-        pool::lanes::{MaxPool, Place},
+        pool::lanes::{Place, Windows},
     },
 };
 
 /// What follows a forward convolution in the same kernel.
-#[derive(Clone, Copy)]
 pub(crate) struct Then {
     /// `max(0, ·)`.
     pub(crate) relu: bool,
     /// The largest of each window, and its place.
-    pub(crate) pool: Option<MaxPool>,
+    pub(crate) pool: Option<Windows>,
 }
 
 /// Elements of the planes that a group's window walks over, border included, and how to make them.
@@ -255,10 +254,10 @@ pub(crate) fn forward(conv: Conv, then: Then) -> Option<Lanes> {
     if nothing(&conv) {
         return None;
     }
-    let halves = then.pool.filter(MaxPool::halves).map(|p| [p.oh, p.ow]);
+    let halves = then.pool.as_ref().filter(|p| p.halves).map(Windows::out);
     let walk = Walk::forward(&conv, halves)?;
     // Any other window: the channels of a tile are made whole, then pooled.
-    let whole = match then.pool {
+    let whole = match &then.pool {
         Some(_) if halves.is_none() => room::<f32>(MOST * conv.oh * conv.ow * LANES),
         _ => 0,
     };
@@ -266,14 +265,14 @@ pub(crate) fn forward(conv: Conv, then: Then) -> Option<Lanes> {
     let run = move |call: Call<'_>| {
         let bias = call.inputs.get(2).map(|b| b.packed::<f32>());
         let (x, w) = (call.inputs[0].packed::<f32>(), call.inputs[1].packed::<f32>());
-        let (y, place) = match then.pool {
+        let (y, place) = match &then.pool {
             Some(_) => {
                 let [y, place, ..] = &mut *call.outputs else { panic!("a maximum and its place") };
                 (y.slice::<f32>(), Some(Place::of(place)))
             }
             None => (call.outputs[0].slice::<f32>(), None),
         };
-        dispatch::<f32>(Correlate { walk: &walk, then, x, w, bias, y, place, scratch: call.scratch });
+        dispatch::<f32>(Correlate { walk: &walk, then: &then, x, w, bias, y, place, scratch: call.scratch });
     };
     Some(Lanes { scratch, run: Box::new(run) })
 }
@@ -287,7 +286,7 @@ pub(crate) fn input_gradient(conv: Conv) -> Option<Lanes> {
     let scratch = walk.planes.scratch();
     let run = move |call: Call<'_>| {
         let (x, w) = (call.inputs[0].packed::<f32>(), call.inputs[1].packed::<f32>());
-        let (then, y, scratch) = (Then { relu: false, pool: None }, call.outputs[0].slice(), call.scratch);
+        let (then, y, scratch) = (&Then { relu: false, pool: None }, call.outputs[0].slice(), call.scratch);
         dispatch::<f32>(Correlate { walk: &walk, then, x, w, bias: None, y, place: None, scratch });
     };
     Some(Lanes { scratch, run: Box::new(run) })
@@ -298,7 +297,7 @@ const MOST: usize = 6;
 
 struct Correlate<'a> {
     walk: &'a Walk,
-    then: Then,
+    then: &'a Then,
     x: &'a [f32],
     w: &'a [f32],
     bias: Option<&'a [f32]>,
@@ -314,9 +313,9 @@ impl Kernel<f32> for Correlate<'_> {
         let [made, positions] = walk.out;
         let mut scratch = Scratch::new(scratch);
         let copy = scratch.take::<f32>(if walk.planes.copies() { walk.planes.bordered() } else { 0 });
-        let after = then.pool.map_or(positions, |p| p.oh * p.ow);
-        let halves = then.pool.is_some_and(|p| p.halves());
-        let whole = then.pool.filter(|p| !p.halves());
+        let after = then.pool.as_ref().map_or(positions, |p| p.out().iter().product());
+        let halves = then.pool.as_ref().is_some_and(|p| p.halves);
+        let whole = then.pool.as_ref().filter(|p| !p.halves);
         let block = scratch.take::<f32>(if whole.is_some() { MOST * positions * LANES } else { 0 });
         assert_eq!(x.len(), walk.groups * walk.planes.plain());
         assert_eq!(y.len(), walk.groups * made * after * LANES);
@@ -371,9 +370,9 @@ impl Kernel<f32> for Correlate<'_> {
                         (true, false, 2) => sweep.run_halves::<V, 2, 4>(),
                         (true, false, _) => sweep.run_halves::<V, 3, 4>(),
                     }
-                    if let (Some(pool), Some(place)) = (&whole, &place) {
+                    if let (Some(pool), Some(place)) = (whole, &place) {
                         let to = (y.as_mut_ptr(), place.at(first * after * LANES));
-                        pool.run::<V>(o.len(), block.as_ptr(), to.0, to.1, floor);
+                        pool.max::<V>(o.len(), block.as_ptr(), to.0, to.1, floor);
                     }
                 }
             }

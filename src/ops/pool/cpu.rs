@@ -298,7 +298,7 @@ pub(crate) struct Divisor {
 impl Divisor {
     /// The divisor of window (p, q), and its cells: rows and columns that lie inside.
     #[inline(always)]
-    fn window(&self, pool: &Pool, p: usize, q: usize) -> (f64, [Range<usize>; 2]) {
+    pub(crate) fn window(&self, pool: &Pool, p: usize, q: usize) -> (f64, [Range<usize>; 2]) {
         let axis = |a: usize, o: usize, size: usize| {
             let start = (o * pool.stride[a]) as isize - pool.padding[a] as isize;
             let end = (start + pool.kernel[a] as isize).min((size + pool.padding[a]) as isize);
