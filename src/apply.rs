@@ -15,15 +15,26 @@ use std::{
 use smallvec::{SmallVec, smallvec};
 
 use crate::{
-    autodiff, context,
+    autodiff,
+    context::{self, Context},
     device::cpu::{Call, FaultSlot, View, ViewMut, memory::Memory},
     error::{Error, Fault, OrRaise, Result},
     ops::Op,
-    tensor::{Buffer, Data, Layout, Spec, Tensor, Value, new_memory, packed_copy},
+    tensor::{Buffer, Layout, Spec, Tensor, packed_copy},
 };
 
 /// Few things: no allocation for operations of up to three operands.
 pub(crate) type Few<T> = SmallVec<[T; 3]>;
+
+/// Them, as few things: `collect` reserves and looks twice, which costs more than an operation on a number.
+#[inline]
+pub(crate) fn few<T>(items: impl IntoIterator<Item = T>) -> Few<T> {
+    let mut list = Few::new();
+    for x in items {
+        list.push(x);
+    }
+    list
+}
 
 /// Which part of a computation an operation belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +47,17 @@ pub enum Pass {
     Pull,
 }
 
+/// The names of nested modules, `features.3`; outside any module there is nothing to share.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub struct Path(pub(crate) Option<Arc<str>>);
+
+impl std::ops::Deref for Path {
+    type Target = str;
+    fn deref(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
 /// Where an applied operation comes from.
 #[derive(Clone)]
 pub struct Origin {
@@ -46,7 +68,7 @@ pub struct Origin {
     /// The function, or one of its derivatives.
     pub pass: Pass,
     /// The module it was called from, such as `features.3`; empty outside any.
-    pub path: Arc<str>,
+    pub path: Path,
     /// The line that called the operation.
     line: &'static Location<'static>,
     /// The line outside this crate that called the innermost module.
@@ -56,18 +78,23 @@ pub struct Origin {
 impl Origin {
     /// Of an operation called `verb`, applied here and now.
     pub(crate) fn here(verb: &'static str, line: &'static Location<'static>) -> Self {
+        context::with(|c| Self::within(c, verb, line))
+    }
+
+    #[inline]
+    fn within(c: &Context, verb: &'static str, line: &'static Location<'static>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        context::with(|c| match &c.origin {
+        match &c.origin {
             Some(of) => of.clone(),
             None => Origin {
                 instance: NEXT.fetch_add(1, Relaxed),
                 verb,
                 pass: Pass::Forward,
-                path: c.frames.last().map_or_else(crate::nn::no_path, |f| f.path.clone()),
+                path: c.frames.last().map(|f| f.path.clone()).unwrap_or_default(),
                 line,
                 call: c.frames.iter().rev().map(|f| f.site).find(|s| !context::in_crate(s)),
             },
-        })
+        }
     }
 
     /// The user's line: the operation's own, or that of the innermost `call` when the operation is ours.
@@ -130,7 +157,7 @@ impl fmt::Display for Origin {
         };
         write!(f, "{}{pass}", self.verb)?;
         if !self.path.is_empty() {
-            write!(f, " in {}", self.path)?;
+            write!(f, " in {}", &*self.path)?;
         }
         write!(f, " at {}", self.place())
     }
@@ -142,17 +169,38 @@ impl fmt::Debug for Origin {
     }
 }
 
+/// An operation on its road, with a handle where somebody may keep it: a program, or a device's queue.
+#[derive(Clone, Copy)]
+pub(crate) struct Applied<'a> {
+    op: &'a (dyn Op + 'static),
+    handle: Option<&'a Arc<dyn Op>>,
+}
+
+impl<'a> Applied<'a> {
+    pub(crate) fn kept(op: &'a Arc<dyn Op>) -> Self {
+        Applied { op: &**op, handle: Some(op) }
+    }
+
+    fn handle(&self) -> Result<&'a Arc<dyn Op>> {
+        let only = "its results live on another device than its operands";
+        self.handle.ok_or_else(|| Error::mistake(only).help("only `x.to(&device)` moves data"))
+    }
+}
+
+impl std::ops::Deref for Applied<'_> {
+    type Target = dyn Op;
+    fn deref(&self) -> &Self::Target {
+        self.op
+    }
+}
+
 /// Apply an operation with one output.
 ///
 /// # Panics
 /// When shapes, types or devices do not fit, or a kernel meets a bad value: at the user's line, with the repair.
 #[track_caller]
 pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Tensor {
-    dispatch(&op.shared(), inputs, Location::caller())
-        .or_raise()
-        .into_iter()
-        .next()
-        .expect("an operation has an output")
+    start(op, inputs, Location::caller()).or_raise().swap_remove(0)
 }
 
 /// Apply an operation with any number of outputs.
@@ -161,7 +209,7 @@ pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Tensor {
 /// As [`apply`].
 #[track_caller]
 pub fn apply_many(op: impl Op, inputs: &[&Tensor]) -> Vec<Tensor> {
-    dispatch(&op.shared(), inputs, Location::caller()).or_raise().into_vec()
+    start(op, inputs, Location::caller()).or_raise().into_vec()
 }
 
 /// Apply an operation, or say why not.
@@ -173,39 +221,91 @@ pub fn apply_many(op: impl Op, inputs: &[&Tensor]) -> Vec<Tensor> {
 /// ```
 #[track_caller]
 pub fn try_apply(op: impl Op, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-    dispatch(&op.shared(), inputs, Location::caller()).map(Few::into_vec)
+    start(op, inputs, Location::caller()).map(Few::into_vec)
 }
 
-/// Peel off the outermost layer, or compute.
-pub(crate) fn dispatch(
-    op: &Arc<dyn Op>,
-    inputs: &[&Tensor],
-    line: &'static Location<'static>,
-) -> Result<Few<Tensor>> {
-    let origin = Origin::here(op.name(), line);
-    let y = layered(op, inputs, &origin)?;
-    if context::with(|c| !c.observers.is_empty()) {
-        crate::observe::operation(&**op, inputs, &y, &origin)?;
+fn start(op: impl Op, inputs: &[&Tensor], line: &'static Location<'static>) -> Result<Few<Tensor>> {
+    let (recording, watched, origin) = context::with(|c| {
+        (c.recorder.is_some(), !c.observers.is_empty(), Origin::within(c, op.name(), line))
+    });
+    if recording || watched || !inputs.iter().all(|x| x.value().is_at_hand()) {
+        return keep(&op.shared(), inputs, watched, &origin);
+    }
+    layered(Applied { op: &op, handle: None }, inputs, &origin)
+}
+
+/// Where an operation outlives its call, or is looked at.
+fn keep(op: &Arc<dyn Op>, inputs: &[&Tensor], watched: bool, origin: &Origin) -> Result<Few<Tensor>> {
+    let y = layered(Applied::kept(op), inputs, origin)?;
+    if watched {
+        crate::observe::operation(&**op, inputs, &y, origin)?;
     }
     Ok(y)
 }
 
-pub(crate) fn layered(op: &Arc<dyn Op>, inputs: &[&Tensor], origin: &Origin) -> Result<Few<Tensor>> {
+/// Peel off the outermost layer, or compute.
+pub(crate) fn layered(op: Applied<'_>, inputs: &[&Tensor], origin: &Origin) -> Result<Few<Tensor>> {
     match inputs.iter().filter_map(|t| t.layer().map(|l| l.level)).max() {
         Some(level) => autodiff::differentiate(op, inputs, level, origin),
-        None => evaluate(op, inputs, origin),
+        None => compute(op, inputs, origin),
     }
 }
 
-/// No layer left: shape rule, then the recorder, a view, or memory and kernel.
+/// As [`layered`], of what is known to have no layer.
 pub(crate) fn evaluate(op: &Arc<dyn Op>, inputs: &[&Tensor], origin: &Origin) -> Result<Few<Tensor>> {
-    let x: Few<&Value> = inputs.iter().map(|t| t.value()).collect();
-    let specs: Few<Spec> = x.iter().map(|v| v.spec()).collect();
-    let y = check(&**op, &specs).map_err(|e| origin.name(&**op, e))?;
-    if x.iter().any(|v| matches!(v.data, Data::Slot { .. })) || context::with(|c| c.recorder.is_some()) {
+    compute(Applied::kept(op), inputs, origin)
+}
+
+/// No layer left: shape rule, then the recorder, a view, or memory and kernel.
+fn compute(op: Applied<'_>, inputs: &[&Tensor], origin: &Origin) -> Result<Few<Tensor>> {
+    // Shape rules want specifications side by side. Arrays are filled where they lie; a list would be moved.
+    match inputs {
+        [a] => compute_from(op, inputs, &[a.spec()], origin),
+        [a, b] => compute_from(op, inputs, &[a.spec(), b.spec()], origin),
+        _ => compute_from(op, inputs, &inputs.iter().map(|x| x.spec()).collect::<Vec<_>>(), origin),
+    }
+}
+
+fn compute_from(op: Applied<'_>, inputs: &[&Tensor], specs: &[Spec], origin: &Origin) -> Result<Few<Tensor>> {
+    let y = check(op.op, specs).map_err(|e| origin.name(op.op, e))?;
+    // Values that are not at hand, or a recorder, came with a handle.
+    if let Some(op) = op.handle
+        && (inputs.iter().any(|x| x.is_recorded()) || context::with(|c| c.recorder.is_some()))
+    {
         return crate::step::record::append(op, inputs, &y, origin).map_err(|e| origin.name(&**op, e));
     }
-    compute(op, &x, &specs, &y, origin)
+    if let [only] = inputs {
+        let v = only.value();
+        if let Some(layout) = op.view(&v.layout) {
+            let buffer = v.buffer().clone();
+            return Ok(smallvec![Tensor::from_buffer(buffer, layout, y[0].dtype, v.device.clone())]);
+        }
+        if let Some(to) = op.destination() {
+            return Ok(smallvec![crate::ops::transfer(v, &to)?]);
+        }
+    }
+    if !y[0].device.is_cpu() {
+        let kept = op.handle().map_err(|e| origin.name(op.op, e))?;
+        return Ok(launch(kept, inputs, specs, y, origin));
+    }
+    let done = |outputs: &mut [ViewMut]| {
+        let report = match inputs {
+            [a] => call(op.op, &[a.value().view()], specs, outputs, 0),
+            [a, b] => call(op.op, &[a.value().view(), b.value().view()], specs, outputs, 0),
+            _ => {
+                let views: Vec<View<'_>> = inputs.iter().map(|x| x.value().view()).collect();
+                call(op.op, &views, specs, outputs, 0)
+            }
+        };
+        match report {
+            Some(report) => Err(Error::Fault(Box::new(origin.fault(op.op, report)))),
+            None => Ok(few(outputs.iter_mut().map(Tensor::from_output))),
+        }
+    };
+    match &y[..] {
+        [only] => done(&mut [ViewMut::new(only)]),
+        _ => done(&mut y.iter().map(ViewMut::new).collect::<Vec<_>>()),
+    }
 }
 
 /// The shape rule, after what holds for every operation: operands live on one device.
@@ -221,103 +321,84 @@ pub(crate) fn check(op: &dyn Op, specs: &[Spec]) -> Result<Vec<Spec>> {
     op.outputs(specs)
 }
 
-fn compute(
+/// Put it into a device's queue; the results are filled later.
+fn launch(
     op: &Arc<dyn Op>,
-    x: &[&Value],
+    inputs: &[&Tensor],
     specs: &[Spec],
-    y: &[Spec],
+    y: Vec<Spec>,
     origin: &Origin,
-) -> Result<Few<Tensor>> {
-    let buffer = |v: &Value| match &v.data {
-        Data::Buffer(b) => b.clone(),
-        Data::Slot { .. } => unreachable!("slots are recorded"),
+) -> Few<Tensor> {
+    let gpu = y[0].device.as_virtual_gpu().expect("the processor has no queue").clone();
+    let outputs: Few<Arc<Buffer>> = y.iter().map(|s| Buffer::empty(s.bytes(), &s.device)).collect();
+    let made = |(b, s): (&Arc<Buffer>, &Spec)| {
+        Tensor::from_buffer(b.clone(), Layout::packed(s.shape), s.dtype, s.device.clone())
     };
-    if let [only] = x
-        && let Some(layout) = op.view(&only.layout)
-    {
-        return Ok(smallvec![Tensor::from_buffer(buffer(only), layout, y[0].dtype, only.device.clone())]);
-    }
-    if let Some(to) = op.destination() {
-        return Ok(smallvec![crate::ops::transfer(x[0], &to)?]);
-    }
-    let device = &y[0].device;
-    let made =
-        |buffer, s: &Spec| Tensor::from_buffer(buffer, Layout::packed(s.shape), s.dtype, device.clone());
-    let Some(gpu) = device.as_virtual_gpu() else {
-        let inputs: Few<Input<'_>> = x
-            .iter()
-            .map(|v| match &v.data {
-                Data::Buffer(b) => (b.memory(), &v.layout),
-                Data::Slot { .. } => unreachable!("slots are recorded"),
-            })
-            .collect();
-        let (results, fault) = run_kernel(&**op, &inputs, specs, y, 0);
-        return match fault {
-            Some(report) => Err(Error::Fault(Box::new(origin.fault(&**op, report)))),
-            None => Ok(results.into_iter().zip(y).map(|(m, s)| made(Buffer::filled(m), s)).collect()),
-        };
-    };
-    let outputs: Few<Arc<Buffer>> = y.iter().map(|s| Buffer::empty(s.bytes(), device)).collect();
-    let inputs: Vec<(Arc<Buffer>, Layout)> = x.iter().map(|v| (buffer(v), v.layout)).collect();
-    let (job_op, job_specs, job_y, into) = (op.clone(), specs.to_vec(), y.to_vec(), outputs.clone());
-    let (faults, origin) = (gpu.fault(), origin.clone());
-    let cost = op.cost(specs, y);
+    let results = outputs.iter().zip(&y).map(made).collect();
+    let cost = op.cost(specs, &y);
+    let inputs: Vec<Tensor> = inputs.iter().map(|x| (*x).clone()).collect();
+    let (op, specs, faults, origin) = (op.clone(), specs.to_vec(), gpu.fault(), origin.clone());
+    let name = op.name();
     let job = move || {
-        let inputs: Few<Input<'_>> = inputs.iter().map(|(b, l)| (b.memory(), l)).collect();
-        let (results, fault) = run_kernel(&*job_op, &inputs, &job_specs, &job_y, 0);
+        let views: Vec<View<'_>> = inputs.iter().map(|x| x.value().view()).collect();
+        let (results, fault) = run_kernel(&*op, &views, &specs, &y, 0);
         if let Some(report) = fault {
             faults
                 .lock()
                 .unwrap_or_else(|e| e.into_inner())
-                .get_or_insert_with(|| origin.fault(&*job_op, report));
+                .get_or_insert_with(|| origin.fault(&*op, report));
         }
-        into.iter().zip(results).for_each(|(b, m)| b.fill(m));
+        outputs.iter().zip(results).for_each(|(b, m)| b.fill(m));
     };
-    gpu.launch(op.name(), cost.bytes, cost.flops(), Box::new(job));
-    Ok(outputs.into_iter().zip(y).map(|(b, s)| made(b, s)).collect())
+    gpu.launch(name, cost.bytes, cost.flops(), Box::new(job));
+    results
 }
 
-/// An operand's memory, and where its elements lie in it.
-pub(crate) type Input<'a> = (&'a Memory, &'a Layout);
+/// What a kernel found wrong: position, value, words.
+type Report = (usize, f64, String);
 
-/// Memory, packing where the kernel wants it, and the kernel.
+/// Memory for the outputs, and the kernel.
 pub(crate) fn run_kernel(
     op: &dyn Op,
-    x: &[Input<'_>],
+    x: &[View<'_>],
     specs: &[Spec],
     y: &[Spec],
     first_example: usize,
-) -> (Few<Memory>, Option<(usize, f64, String)>) {
-    let pack = |(i, (memory, layout)): (usize, &Input<'_>)| {
-        let needed = op.packed(i) && !layout.is_packed();
-        needed.then(|| (packed_copy(memory, layout, specs[i].dtype), Layout::packed(layout.shape)))
-    };
-    let packed: Vec<Option<(Memory, Layout)>> =
-        match x.iter().enumerate().any(|(i, x)| op.packed(i) && !x.1.is_packed()) {
-            true => x.iter().enumerate().map(pack).collect(),
-            false => Vec::new(),
-        };
-    let view = |i: usize| {
-        let (memory, layout) = match packed.get(i) {
-            Some(Some((memory, layout))) => (memory, layout),
-            _ => x[i],
-        };
-        View { layout, dtype: specs[i].dtype, memory }
-    };
-    let views: Few<View<'_>> = (0..x.len()).map(view).collect();
-    let mut outputs: Few<ViewMut> =
-        y.iter().map(|s| ViewMut { spec: s.clone(), memory: new_memory(s.shape.len(), s.dtype) }).collect();
+) -> (Vec<Memory>, Option<Report>) {
+    let mut outputs: Vec<ViewMut> = y.iter().map(ViewMut::new).collect();
+    let fault = call(op, x, specs, &mut outputs, first_example);
+    (outputs.into_iter().map(|y| y.memory).collect(), fault)
+}
+
+/// Packed copies where the kernel wants them, working memory, and the kernel.
+fn call(
+    op: &dyn Op,
+    x: &[View<'_>],
+    specs: &[Spec],
+    outputs: &mut [ViewMut],
+    first_example: usize,
+) -> Option<Report> {
     let scratch = op.scratch(specs);
     let mut scratch = (scratch > 0).then(|| Memory::block(scratch));
     let scratch = scratch.as_mut().map_or(&mut [][..], |m| m.slice_mut::<u8>());
     let fault = FaultSlot::default();
-    op.cpu(Call {
-        inputs: &views,
-        outputs: &mut outputs,
-        scratch,
-        fault: &fault,
-        first_example,
-        accumulate: false,
+    let mut run = |inputs: &[View<'_>]| {
+        let (outputs, scratch) = (&mut *outputs, &mut *scratch);
+        op.cpu(Call { inputs, outputs, scratch, fault: &fault, first_example, accumulate: false });
+    };
+    let loose = |(i, x): (usize, &View<'_>)| op.packed(i) && !x.layout.is_packed();
+    if !x.iter().enumerate().any(loose) {
+        run(x);
+        return fault.into_report();
+    }
+    let pack = |(i, x)| {
+        loose((i, x)).then(|| (packed_copy(x.memory, x.layout, x.dtype), Layout::packed(x.layout.shape)))
+    };
+    let copies: Vec<Option<(Memory, Layout)>> = x.iter().enumerate().map(pack).collect();
+    let views = x.iter().zip(&copies).map(|(x, copy)| match copy {
+        Some((memory, layout)) => View { layout, dtype: x.dtype, memory },
+        None => *x,
     });
-    (outputs.into_iter().map(|y| y.memory).collect(), fault.take())
+    run(&views.collect::<Vec<_>>());
+    fault.into_report()
 }

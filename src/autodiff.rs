@@ -20,10 +20,10 @@ pub use transforms::{
 };
 
 use crate::{
-    apply::{Few, Origin, Pass, layered},
+    apply::{Applied, Few, Origin, Pass, few, layered},
     context,
     error::{Error, Result},
-    ops::{Mode, Op},
+    ops::Mode,
     tensor::Tensor,
 };
 
@@ -55,10 +55,13 @@ impl Layer {
 
     /// Was it made before the step that is being recorded?
     pub(crate) fn is_captured(&self) -> bool {
-        let Some(start) = crate::step::record::start() else { return false };
+        crate::step::record::start().is_some_and(|start| self.is_older_than(start))
+    }
+
+    fn is_older_than(&self, key: u64) -> bool {
         match &self.kind {
-            Kind::Tracked(node, _) if self.level == TAPE => node.is_older_than(start),
-            _ => self.tag < start,
+            Kind::Tracked(node, _) if self.level == TAPE => node.is_older_than(key),
+            _ => self.tag < key,
         }
     }
 }
@@ -88,41 +91,37 @@ impl Tensor {
 
 /// One operation, one layer down, with its derivative on top.
 pub(crate) fn differentiate(
-    op: &Arc<dyn Op>,
+    op: Applied<'_>,
     inputs: &[&Tensor],
     level: usize,
     origin: &Origin,
 ) -> Result<Few<Tensor>> {
-    let layers: Few<Option<&Layer>> = inputs.iter().map(|t| t.layer_at(level)).collect();
+    let layers = few(inputs.iter().map(|t| t.layer_at(level)));
     let top = layers.iter().flatten().next().expect("some input has a layer of this level");
     let tag = top.tag;
-    if layers.iter().flatten().any(|l| l.is_captured()) {
-        return Err(origin.name(&**op, captured()));
+    let start = crate::step::record::start();
+    if start.is_some_and(|start| layers.iter().flatten().any(|l| l.is_older_than(start))) {
+        return Err(origin.name(&*op, captured()));
     }
     if layers.iter().flatten().any(|l| !l.is_alive()) {
-        return Err(origin.name(&**op, escaped()));
+        return Err(origin.name(&*op, escaped()));
     }
-    let below: Few<Tensor> = inputs.iter().map(|t| t.below(level)).collect();
-    let refs: Few<&Tensor> = below.iter().collect();
-    let y = layered(op, &refs, origin)?;
+    let below = few(inputs.iter().map(|t| t.below(level)));
+    let y = layered(op, &few(&below), origin)?;
     if level == TAPE && context::with(|c| c.paused) {
         return Ok(y);
     }
-    let wanted: Few<bool> =
-        layers.iter().zip(&below).map(|(l, x)| l.is_some() && x.dtype().is_float()).collect();
+    let wanted = few(layers.iter().zip(&below).map(|(l, x)| l.is_some() && x.dtype().is_float()));
     if !wanted.contains(&true) || !y.iter().any(|y| y.dtype().is_float()) {
         return Ok(y);
     }
+    let kinds = layers.iter().zip(&wanted).map(|(l, w)| l.filter(|_| *w).map(|l| &l.kind));
     match top.kind {
         Kind::Dual(_) => {
-            let tangents: Vec<Option<Tensor>> = layers
-                .iter()
-                .zip(&wanted)
-                .map(|(l, w)| match l.filter(|_| *w).map(|l| &l.kind) {
-                    Some(Kind::Dual(t)) => Some(t.clone()),
-                    _ => None,
-                })
-                .collect();
+            let tangents = few(kinds.map(|kind| match kind {
+                Some(Kind::Dual(t)) => Some(t.clone()),
+                _ => None,
+            }));
             let dy = within(origin.derivative(Pass::Push), || {
                 op.linearize(&below, &y, Mode::Push, &wanted).apply(&tangents)
             });
@@ -130,18 +129,15 @@ pub(crate) fn differentiate(
         }
         Kind::Tracked(..) => {
             let map = within(origin.derivative(Pass::Pull), || op.linearize(&below, &y, Mode::Pull, &wanted));
-            let sources = layers.iter().zip(&wanted).map(|(l, w)| match l.filter(|_| *w).map(|l| &l.kind) {
+            let sources = few(kinds.map(|kind| match kind {
                 Some(Kind::Tracked(node, output)) => Some((node.clone(), *output)),
                 _ => None,
-            });
-            let node = Node::new(sources.collect(), y.len(), map, origin.clone());
-            Ok(y.into_iter()
-                .enumerate()
-                .map(|(i, y)| match y.dtype().is_float() {
-                    true => y.with_layer(level, tag, Kind::Tracked(node.clone(), i)),
-                    false => y,
-                })
-                .collect())
+            }));
+            let node = Node::new(sources, y.len(), map, origin.clone());
+            Ok(few(y.into_iter().enumerate().map(|(i, y)| match y.dtype().is_float() {
+                true => y.with_layer(level, tag, Kind::Tracked(node.clone(), i)),
+                false => y,
+            })))
         }
     }
 }

@@ -2,7 +2,14 @@
 
 use std::{cell::RefCell, collections::HashMap, panic::Location, sync::Arc};
 
-use crate::{apply::Origin, nn::Frame, observe::Observer, ops::Mode, step::record::Recorder, tensor::Tensor};
+use crate::{
+    apply::{Origin, Path},
+    nn::Frame,
+    observe::Observer,
+    ops::Mode,
+    step::record::Recorder,
+    tensor::Tensor,
+};
 
 /// The state of one thread. A waiting thread may run another's job, so [`outside`] takes it away meanwhile.
 #[derive(Default)]
@@ -81,8 +88,8 @@ pub(crate) fn call_site() -> Option<&'static Location<'static>> {
 }
 
 /// The innermost module being called.
-pub(crate) fn path() -> Arc<str> {
-    with(|c| c.frames.last().map_or_else(crate::nn::no_path, |f| f.path.clone()))
+pub(crate) fn path() -> Path {
+    with(|c| c.frames.last().map(|f| f.path.clone())).unwrap_or_default()
 }
 
 /// Is this line one of ours, or of the standard library that a function pointer went through? Then it says

@@ -20,10 +20,10 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use crate::{
     DType, Device, Op, Shape, Tensor,
-    apply::{layered, run_kernel},
+    apply::{Applied, layered, run_kernel},
     attempt, jvp_many,
     ops::Batch,
-    tensor::{Buffer, Data},
+    tensor::Buffer,
     vjp_many,
 };
 
@@ -203,7 +203,7 @@ pub fn check(
 
 fn apply(op: &Arc<dyn Op>, x: &[Tensor]) -> Vec<Tensor> {
     let origin = crate::apply::Origin::here(op.name(), std::panic::Location::caller());
-    match layered(op, &x.iter().collect::<Vec<_>>(), &origin) {
+    match layered(Applied::kept(op), &x.iter().collect::<Vec<_>>(), &origin) {
         Ok(y) => y.into_vec(),
         Err(e) => e.raise(),
     }
@@ -214,14 +214,8 @@ fn example(op: &Arc<dyn Op>, x: &[Tensor], place: usize) -> Vec<Tensor> {
     let specs: Vec<_> = x.iter().map(Tensor::spec).collect();
     let y = op.outputs(&specs).unwrap_or_else(|e| e.raise());
     let values: Vec<Tensor> = x.iter().map(Tensor::contiguous).collect();
-    let buffers: Vec<_> = values
-        .iter()
-        .map(|x| match &x.value().data {
-            Data::Buffer(b) => (b.memory(), x.layout()),
-            Data::Slot { .. } => unreachable!("laws record nothing"),
-        })
-        .collect();
-    let (results, _) = run_kernel(&**op, &buffers, &specs, &y, place);
+    let views: Vec<_> = values.iter().map(|x| x.value().view()).collect();
+    let (results, _) = run_kernel(&**op, &views, &specs, &y, place);
     let made = |(m, s): (_, &crate::Spec)| {
         Tensor::from_buffer(Buffer::filled(m), crate::Layout::packed(s.shape), s.dtype, Device::cpu())
     };

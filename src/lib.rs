@@ -37,7 +37,7 @@ pub mod optim;
 mod step;
 mod tensor;
 
-pub use apply::{Origin, Pass, apply, apply_many, try_apply};
+pub use apply::{Origin, Pass, Path, apply, apply_many, try_apply};
 pub use autodiff::{
     Gradients, LinearMap, checkpoint, enable_grad, grad, grad_of, hessian, hvp, hvp_of, is_grad_enabled,
     jacfwd, jacobian, jacrev, jvp, jvp_many, no_grad, per_example, value_and_grad, value_and_grad_of, vjp,

@@ -10,10 +10,7 @@ mod parameters;
 mod sequential;
 mod summary;
 
-use std::{
-    panic::Location,
-    sync::{Arc, LazyLock},
-};
+use std::panic::Location;
 
 pub use conv::Conv2d;
 pub use layers::{AvgPool2d, Dropout, Flatten, Identity, MaxPool2d, Relu, Sigmoid, Tanh};
@@ -24,7 +21,7 @@ pub use parameters::{Leaf, Parameters, ParametersExt, Training, Visitor};
 pub use sequential::{IntoModule, IsFunction, IsModule, Layers, Sequential};
 pub use summary::{Row, Summary};
 
-use crate::{context, tensor::Tensor};
+use crate::{apply::Path, context, tensor::Tensor};
 
 /// A function from tensor to tensor, with parameters. Call it through [`Call::call`].
 ///
@@ -93,11 +90,11 @@ fn enter<M: Module + ?Sized>(
     x: &Tensor,
 ) -> Tensor {
     let outer = context::path();
-    let path: Arc<str> = match name {
-        None => outer,
-        Some(name) if outer.is_empty() => name.into(),
-        Some(name) => format!("{outer}.{name}").into(),
-    };
+    let path = Path(match name {
+        None => outer.0,
+        Some(name) if outer.is_empty() => Some(name.into()),
+        Some(name) => Some(format!("{}.{name}", &*outer).into()),
+    });
     let frame = Frame { path: path.clone(), site, children: parameters::children(m) };
     let _frame = context::scope(|c| c.frames.push(frame), |c| drop(c.frames.pop()));
     let y = m.forward(x);
@@ -109,14 +106,8 @@ fn enter<M: Module + ?Sized>(
 
 /// A module being called.
 pub(crate) struct Frame {
-    pub path: Arc<str>,
+    pub path: Path,
     pub site: &'static Location<'static>,
     /// What it may call, by address.
     pub children: Vec<parameters::Child>,
-}
-
-/// The path outside any module.
-pub(crate) fn no_path() -> Arc<str> {
-    static EMPTY: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
-    EMPTY.clone()
 }

@@ -799,3 +799,27 @@ fn values_and_gradients_come_together() {
     assert_eq!((y.item(), a.item(), b.item()), (18.0, 12.0, 9.0));
     assert!(!y.is_tracked());
 }
+
+#[test]
+fn c10_a_cotangent_that_two_ways_share_is_added_to_for_one_alone() {
+    // The sum hands one tensor to both of its operands; what more reaches `x` must not reach `y`.
+    let x = Tensor::from([1.0, 2.0]).tracked();
+    let (y, p) = (x.exp(), &x * 5.0);
+    let s = (&x + &y) * 2.0;
+    let g = (s.sum() + p.sum()).backward();
+    let expected = [1.0f64, 2.0].map(|x| 2.0 + 5.0 + 2.0 * x.exp());
+    let got = g.get(&x).unwrap().to_vec::<f64>();
+    assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{got:?} {expected:?}");
+    // What a hook has kept stays as it was when more is added.
+    let kept = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let into = kept.clone();
+    let keep = move |g: &Tensor| {
+        *into.lock().unwrap() = Some(g.clone());
+        None
+    };
+    let early = &x * 7.0;
+    let late = x.on_gradient(keep) * 3.0;
+    let g = (late.sum() + early.sum()).backward();
+    assert_eq!(g.get(&x).unwrap().to_vec::<f64>(), [10.0, 10.0]);
+    assert_eq!(kept.lock().unwrap().as_ref().unwrap().to_vec::<f64>(), [3.0, 3.0]);
+}

@@ -65,7 +65,6 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("context", "step"),
     ("autodiff", "step"),
     // Origins name modules; models are differentiated as functions of their parameters.
-    ("apply", "nn"),
     ("context", "nn"),
     ("autodiff", "nn"),
 ];

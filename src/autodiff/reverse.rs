@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use smallvec::SmallVec;
+
 use super::{Kind, LinearMap, within};
 use crate::{
     apply::{Few, Origin, Pass},
@@ -26,15 +28,11 @@ pub(crate) struct Node {
     id: u64,
     /// A leaf's key: gradients are found by it.
     pub leaf: Option<u64>,
-    state: Mutex<State>,
-    outputs: usize,
-    origin: Option<Origin>,
-}
-
-struct State {
     inputs: Sources,
     /// Taken by `backward`, so that saved values die on the way.
-    map: Option<LinearMap>,
+    map: Mutex<Option<LinearMap>>,
+    outputs: usize,
+    origin: Option<Origin>,
 }
 
 fn next() -> u64 {
@@ -49,17 +47,19 @@ pub(crate) fn new_key() -> u64 {
 
 impl Node {
     pub(crate) fn new(inputs: Sources, outputs: usize, map: LinearMap, origin: Origin) -> Arc<Self> {
-        let state = Mutex::new(State { inputs, map: Some(map) });
-        Arc::new(Node { id: next(), leaf: None, state, outputs, origin: Some(origin) })
+        let map = Mutex::new(Some(map));
+        Arc::new(Node { id: next(), leaf: None, inputs, map, outputs, origin: Some(origin) })
     }
 
     pub(crate) fn leaf(key: u64) -> Arc<Self> {
-        let state = Mutex::new(State { inputs: Few::new(), map: None });
-        Arc::new(Node { id: next(), leaf: Some(key), state, outputs: 1, origin: None })
+        let (inputs, map) = (Few::new(), Mutex::new(None));
+        Arc::new(Node { id: next(), leaf: Some(key), inputs, map, outputs: 1, origin: None })
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    /// Its map: a copy where it is kept, so that another thread may want it at the same time.
+    fn map(&self, keep: bool) -> Option<LinearMap> {
+        let mut map = self.map.lock().unwrap_or_else(|e| e.into_inner());
+        if keep { map.clone() } else { map.take() }
     }
 
     /// Was it made before this key?
@@ -76,7 +76,7 @@ impl Node {
                 found.push((node, output));
                 continue;
             }
-            for (n, o) in node.state().inputs.iter().flatten() {
+            for (n, o) in node.inputs.iter().flatten() {
                 // All of a step's outputs lead to the same inputs.
                 if seen.insert((n.id, if n.id < floor { *o } else { 0 })) {
                     stack.push((n.clone(), *o))
@@ -91,13 +91,13 @@ impl Node {
 impl Drop for Node {
     /// Without recursion: a chain of a million steps must not need a million stack frames.
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(|e| e.into_inner());
-        let mut stack: Vec<Arc<Node>> = state.inputs.drain(..).flatten().map(|(n, _)| n).collect();
-        while let Some(node) = stack.pop() {
-            if let Some(mut node) = Arc::into_inner(node) {
-                let state = node.state.get_mut().unwrap_or_else(|e| e.into_inner());
-                stack.extend(state.inputs.drain(..).flatten().map(|(n, _)| n));
-            }
+        let mut alone = Vec::new();
+        let release = |inputs: &mut Sources, alone: &mut Vec<Node>| {
+            alone.extend(inputs.drain(..).flatten().filter_map(|(n, _)| Arc::into_inner(n)));
+        };
+        release(&mut self.inputs, &mut alone);
+        while let Some(mut node) = alone.pop() {
+            release(&mut node.inputs, &mut alone);
         }
     }
 }
@@ -186,7 +186,7 @@ impl Gradients {
 
 fn add<K: Eq + std::hash::Hash>(sums: &mut HashMap<K, Tensor>, key: K, g: Tensor) {
     let sum = match sums.remove(&key) {
-        Some(sum) => &sum + &g,
+        Some(sum) => sum.plus(&g),
         None => g,
     };
     sums.insert(key, sum);
@@ -290,26 +290,13 @@ pub(crate) fn pull_to(
     floor: u64,
 ) -> Result<HashMap<End, Tensor>> {
     let mut grads: HashMap<End, Tensor> = HashMap::new();
-    let mut pending: BTreeMap<u64, (Arc<Node>, Few<Option<Tensor>>)> = BTreeMap::new();
-    let send = |pending: &mut BTreeMap<u64, (Arc<Node>, Few<Option<Tensor>>)>,
-                node: Arc<Node>,
-                output: usize,
-                g: Tensor| {
-        let (_, slots) = pending.entry(node.id).or_insert_with(|| {
-            let n = node.outputs;
-            (node, Few::from_elem(None, n))
-        });
-        slots[output] = Some(match slots[output].take() {
-            Some(sum) => &sum + &g,
-            None => g,
-        });
-    };
+    let mut pending = Pending::default();
     for (y, seed) in seeds {
         if let Some(Kind::Tracked(node, output)) = y.layer_at(level).map(|l| &l.kind) {
-            send(&mut pending, node.clone(), *output, seed.clone());
+            pending.send(node, *output, seed.clone());
         }
     }
-    while let Some((_, (node, cotangents))) = pending.pop_last() {
+    while let Some((_, (node, cotangents))) = pending.0.pop_last() {
         if node.leaf.is_some() || node.id < floor {
             for (output, g) in cotangents.into_iter().enumerate() {
                 if let Some(g) = g {
@@ -318,13 +305,7 @@ pub(crate) fn pull_to(
             }
             continue;
         }
-        let (inputs, map) = {
-            let mut state = node.state();
-            // Kept, it stays where another thread may want it at the same time.
-            let map = if keep { state.map.clone() } else { state.map.take() };
-            (state.inputs.clone(), map)
-        };
-        let Some(map) = map else {
+        let Some(map) = node.map(keep) else {
             return Err(Error::mistake(
                 "backward: what the forward pass stored was consumed by an earlier call",
             )
@@ -334,12 +315,26 @@ pub(crate) fn pull_to(
         let back = within(origin, || map.apply(&cotangents));
         drop(cotangents);
         drop(map);
-        drop(node);
-        for (input, g) in inputs.into_iter().zip(back) {
+        for (input, g) in node.inputs.iter().zip(back) {
             if let (Some((source, output)), Some(g)) = (input, g) {
-                send(&mut pending, source, output, g);
+                pending.send(source, *output, g);
             }
         }
     }
     Ok(grads)
+}
+
+/// Cotangents on their way back, by node: the youngest is next, since nothing more can reach it.
+#[derive(Default)]
+struct Pending(BTreeMap<u64, (Arc<Node>, SmallVec<[Option<Tensor>; 1]>)>);
+
+impl Pending {
+    fn send(&mut self, node: &Arc<Node>, output: usize, g: Tensor) {
+        let fresh = || (node.clone(), SmallVec::from_elem(None, node.outputs));
+        let slot = &mut self.0.entry(node.id).or_insert_with(fresh).1[output];
+        *slot = Some(match slot.take() {
+            Some(sum) => sum.plus(&g),
+            None => g,
+        });
+    }
 }

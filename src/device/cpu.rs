@@ -13,13 +13,14 @@ use std::sync::Mutex;
 
 use crate::{
     device::cpu::memory::Memory,
-    tensor::{DType, Element, Layout, Spec},
+    tensor::{DType, Element, Layout, Spec, new_memory},
 };
 
 pub use isa::isa;
 pub use memory::empty_cache;
 
 /// An operand, as a kernel sees it.
+#[derive(Clone, Copy)]
 pub struct View<'a> {
     /// Where its elements lie in [`View::memory`].
     pub layout: &'a Layout,
@@ -69,6 +70,10 @@ pub struct ViewMut {
 }
 
 impl ViewMut {
+    pub(crate) fn new(spec: &Spec) -> Self {
+        ViewMut { spec: spec.clone(), memory: new_memory(spec.shape.len(), spec.dtype) }
+    }
+
     /// Its elements in row-major order. What is in them before is unspecified.
     ///
     /// # Panics
@@ -125,5 +130,10 @@ impl FaultSlot {
     /// The report, if any.
     pub fn take(&self) -> Option<(usize, f64, String)> {
         self.0.lock().expect("no kernel panics while it reports").take()
+    }
+
+    /// The report, if any, when nobody else has the slot any more.
+    pub(crate) fn into_report(self) -> Option<(usize, f64, String)> {
+        self.0.into_inner().expect("no kernel panics while it reports")
     }
 }

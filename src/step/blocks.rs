@@ -165,7 +165,10 @@ pub(crate) fn settle(codes: &mut [Code], bytes: &[usize]) -> usize {
         }
     };
     for code in codes {
-        code.inputs.iter_mut().chain(code.outputs.iter_mut().map(|o| &mut o.0)).for_each(|p| settle(&mut p.base));
+        code.inputs
+            .iter_mut()
+            .chain(code.outputs.iter_mut().map(|o| &mut o.0))
+            .for_each(|p| settle(&mut p.base));
         code.scratch.iter_mut().for_each(|s| settle(&mut s.0));
     }
     total

@@ -227,7 +227,8 @@ pub(crate) fn share_out(lives: &[(usize, usize, usize)]) -> (Vec<usize>, usize) 
             .map(|(_, start, end)| (*start, *end))
             .collect();
         taken.sort_unstable();
-        let at = taken.iter().fold(0, |at, (start, end)| if at + bytes <= *start { at } else { at.max(*end) });
+        let at =
+            taken.iter().fold(0, |at, (start, end)| if at + bytes <= *start { at } else { at.max(*end) });
         starts[i] = at;
         total = total.max(at + bytes);
         placed.push((i, at, at + bytes));

@@ -279,7 +279,8 @@ impl Compiler {
     }
 
     fn copy(&mut self, x: Place, y: (Place, Spec), instruction: usize) {
-        let code = Code { kernel: Kernel::Copy, inputs: vec![x], outputs: vec![y], scratch: None, instruction };
+        let code =
+            Code { kernel: Kernel::Copy, inputs: vec![x], outputs: vec![y], scratch: None, instruction };
         self.stages.push(Stage::Code(code));
     }
 
@@ -336,7 +337,8 @@ impl Compiler {
             let inside = |slot: &usize| self.root(*slot).is_some_and(|m| chain.contains(&m));
             let depends = x.inputs.iter().any(inside);
             // Inside a chain an element sees elements at its own place: no view but the value itself.
-            let direct = x.inputs.iter().all(|s| !inside(s) || self.s.maker[*s].is_some_and(|m| chain.contains(&m)));
+            let direct =
+                x.inputs.iter().all(|s| !inside(s) || self.s.maker[*s].is_some_and(|m| chain.contains(&m)));
             let joins = pointwise(&*x.op, &ins, &outs) && outs[0].shape.len() > 1;
             let alike = |j: &usize| {
                 self.p.slots[self.p.instructions[*j].outputs[0]].shape.len() == outs[0].shape.len()
@@ -379,7 +381,13 @@ impl Compiler {
         }
         let bytes = op.scratch(&specs);
         let scratch = (bytes > 0).then(|| (Base::Whole(self.new_whole(Whole::Arena(0), bytes)), bytes));
-        self.stages.push(Stage::Code(Code { kernel: Kernel::Op(op), inputs, outputs, scratch, instruction: i }));
+        self.stages.push(Stage::Code(Code {
+            kernel: Kernel::Op(op),
+            inputs,
+            outputs,
+            scratch,
+            instruction: i,
+        }));
     }
 
     /// Elementwise instructions on values of one shape, a stretch of elements at a time.
@@ -394,9 +402,8 @@ impl Compiler {
             members.iter().flat_map(|i| self.p.instructions[*i].outputs.iter().copied()).collect();
         let n = self.p.slots[made[0]].shape.len();
         // Read by others, later: whole. The rest stays inside.
-        let leaves = |s: &usize| {
-            self.whole.contains_key(s) || self.s.readers[*s].iter().any(|r| !members.contains(r))
-        };
+        let leaves =
+            |s: &usize| self.whole.contains_key(s) || self.s.readers[*s].iter().any(|r| !members.contains(r));
         let leaving: Vec<usize> = made.iter().copied().filter(leaves).collect();
         let mut given: HashMap<usize, Place> = HashMap::new();
         for slot in members.iter().flat_map(|i| self.p.instructions[*i].inputs.to_vec()).collect::<Vec<_>>() {
@@ -407,7 +414,10 @@ impl Compiler {
             let constant = from.1.strides().iter().zip(&from.1.shape[..]).all(|(s, n)| *s == 0 || *n == 1);
             let dtype = self.p.slots[slot].dtype;
             let place = match constant {
-                true => Place { layout: Layout::constant(n.into()).starting(from.1.offset), ..self.place(from, dtype) },
+                true => Place {
+                    layout: Layout::constant(n.into()).starting(from.1.offset),
+                    ..self.place(from, dtype)
+                },
                 false => {
                     let packed = self.see_packed(slot);
                     Place { advance: 1, ..self.place(packed, dtype).flat() }
@@ -426,12 +436,14 @@ impl Compiler {
             let mut inside: HashMap<usize, Place> = HashMap::new();
             let mut codes = Vec::new();
             let cut = |p: &Place| {
-                let layout = if p.advance == 0 { Layout::constant(size.into()) } else { Layout::packed(size.into()) };
+                let layout =
+                    if p.advance == 0 { Layout::constant(size.into()) } else { Layout::packed(size.into()) };
                 Place { layout: layout.starting(p.layout.offset), ..p.clone() }
             };
             for &i in &members {
                 let x = &self.p.instructions[i];
-                let inputs = x.inputs.iter().map(|s| inside.get(s).cloned().unwrap_or_else(|| cut(&given[s])));
+                let inputs =
+                    x.inputs.iter().map(|s| inside.get(s).cloned().unwrap_or_else(|| cut(&given[s])));
                 let inputs = inputs.collect();
                 let mut outputs = Vec::new();
                 for slot in &x.outputs {
@@ -470,7 +482,8 @@ impl Compiler {
     fn blocks(&mut self, members: &[usize]) {
         let n = self.s.examples;
         let outside = |slot: &usize| {
-            self.fresh.iter().any(|f| f.0 == *slot) || self.s.readers[*slot].iter().any(|r| !members.contains(r))
+            self.fresh.iter().any(|f| f.0 == *slot)
+                || self.s.readers[*slot].iter().any(|r| !members.contains(r))
         };
         // What others read is whole; of a view, the value behind it.
         let mut needed: Vec<usize> = Vec::new();
@@ -691,8 +704,18 @@ impl Emitter<'_> {
             false => self.local(spec.bytes()),
         };
         let to = Place::packed(base, shape, from.dtype);
-        let code = Code { kernel, inputs: vec![from], outputs: vec![(to.clone(), spec)], scratch: None, instruction: i };
-        if shared { self.before.push(code) } else { self.codes.push(code) }
+        let code = Code {
+            kernel,
+            inputs: vec![from],
+            outputs: vec![(to.clone(), spec)],
+            scratch: None,
+            instruction: i,
+        };
+        if shared {
+            self.before.push(code)
+        } else {
+            self.codes.push(code)
+        }
         to
     }
 
@@ -700,7 +723,10 @@ impl Emitter<'_> {
     fn lanes_of(&mut self, slot: usize, axis: usize, i: usize) -> Place {
         let forms = self.forms(slot, Some(axis));
         let shape = forms[0].layout.shape;
-        let packed = |p: &Place| Place { layout: Layout::packed(lanes_shape(&shape, axis)).starting(p.layout.offset), ..p.clone() };
+        let packed = |p: &Place| Place {
+            layout: Layout::packed(lanes_shape(&shape, axis)).starting(p.layout.offset),
+            ..p.clone()
+        };
         if let Some(found) = forms.iter().find(|p| in_lanes(&p.layout, axis)) {
             return packed(found);
         }
@@ -789,7 +815,8 @@ impl Emitter<'_> {
         let (first, last) = (together[0], together[together.len() - 1]);
         let mut inputs = Vec::new();
         for (k, i) in together.iter().enumerate() {
-            let (op, slots) = (self.c.p.instructions[*i].op.clone(), self.c.p.instructions[*i].inputs.clone());
+            let (op, slots) =
+                (self.c.p.instructions[*i].op.clone(), self.c.p.instructions[*i].inputs.clone());
             for (j, slot) in slots.iter().enumerate().skip(usize::from(k > 0)) {
                 let place = match self.c.s.axes[*i][j] {
                     Some(a) => self.lanes_of(*slot, a, first),
@@ -860,7 +887,8 @@ impl Emitter<'_> {
         if elementwise && self.size == LANES && axes.iter().all(|a| *a == axes[0]) {
             let axis = axes[0].unwrap_or(0);
             let lies = |s: &usize, c: &mut Self| {
-                c.forms(*s, Some(axis)).iter().any(|p| in_lanes(&p.layout, axis)) && specs[0].shape.len() > LANES
+                c.forms(*s, Some(axis)).iter().any(|p| in_lanes(&p.layout, axis))
+                    && specs[0].shape.len() > LANES
             };
             if slots.iter().any(|s| lies(s, self)) {
                 return self.elementwise_lanes(i, op, axis, &slots, &outs);
@@ -894,7 +922,13 @@ impl Emitter<'_> {
         if self.c.s.kind[i] == Kind::Sums {
             for (slot, (part, spec)) in outs.iter().zip(parts) {
                 let to = Place::packed(Base::Sum(self.sums[slot]), spec.shape, spec.dtype);
-                let code = Code { kernel: Kernel::Add, inputs: vec![part], outputs: vec![(to, spec)], scratch: None, instruction: i };
+                let code = Code {
+                    kernel: Kernel::Add,
+                    inputs: vec![part],
+                    outputs: vec![(to, spec)],
+                    scratch: None,
+                    instruction: i,
+                };
                 self.codes.push(code);
             }
         }

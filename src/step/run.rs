@@ -154,7 +154,12 @@ fn packed(x: &Tensor) -> Tensor {
     match &v.data {
         Data::Buffer(buffer) if !v.layout.is_packed() => {
             let memory = packed_copy(buffer.memory(), &v.layout, v.dtype);
-            Tensor::from_buffer(Buffer::filled(memory), Layout::packed(v.layout.shape), v.dtype, v.device.clone())
+            Tensor::from_buffer(
+                Buffer::filled(memory),
+                Layout::packed(v.layout.shape),
+                v.dtype,
+                v.device.clone(),
+            )
         }
         _ => x.detach(),
     }

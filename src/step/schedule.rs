@@ -105,7 +105,8 @@ impl Schedule {
             let ready = ready.map(|m| after(self.kind[i], early[m], self.kind[m]));
             early[i] = ready.fold(first(self.kind[i]), usize::max);
         }
-        let last = (0..early.len()).filter(|i| self.kind[*i] != Kind::Whole).map(|i| early[i]).max().unwrap_or(1);
+        let last =
+            (0..early.len()).filter(|i| self.kind[*i] != Kind::Whole).map(|i| early[i]).max().unwrap_or(1);
         let mut late = vec![0; p.instructions.len()];
         for (i, x) in p.instructions.iter().enumerate().rev() {
             let readers = x.outputs.iter().flat_map(|s| &self.readers[*s]);

@@ -54,7 +54,8 @@ fn gate_before_unpooling(p: &mut Program) {
             continue;
         }
         let (spread, kept) = (gate.inputs[0], gate.inputs[1]);
-        let Some(s) = maker(p, spread).filter(|s| p.instructions[*s].op.name() == "max_pool2d_scatter") else {
+        let Some(s) = maker(p, spread).filter(|s| p.instructions[*s].op.name() == "max_pool2d_scatter")
+        else {
             continue;
         };
         let scatter = &p.instructions[s];
@@ -98,7 +99,9 @@ fn transposed_products(p: &mut Program) {
             continue;
         }
         let product = turn.inputs[0];
-        let Some(m) = maker(p, product).filter(|m| p.instructions[*m].op.name() == "matmul") else { continue };
+        let Some(m) = maker(p, product).filter(|m| p.instructions[*m].op.name() == "matmul") else {
+            continue;
+        };
         if reads(p, product) != 1 {
             continue;
         }

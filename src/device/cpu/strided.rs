@@ -65,24 +65,29 @@ fn step(base: usize, i: usize, by: isize) -> usize {
     (base as isize + i as isize * by) as usize
 }
 
-/// `y[i] = f(x[i])`.
-pub(crate) fn map<T: Element, U: Send>(x: &View<'_>, y: &mut [U], f: impl Fn(T) -> U + Sync) {
+/// `f(y[i], x[i])`.
+pub(crate) fn update<T: Element, U: Send>(x: &View<'_>, y: &mut [U], f: impl Fn(&mut U, T) + Sync) {
     let all = x.memory::<T>();
     if x.layout.is_packed() {
         let x = x.packed::<T>();
         let chunk = if y.len() < SPLIT { y.len().max(1) } else { SPLIT / 2 };
         return threads::chunks_mut(y, chunk, |i, y| {
-            x[i * chunk..].iter().zip(y).for_each(|(x, y)| *y = f(*x));
+            x[i * chunk..].iter().zip(y).for_each(|(x, y)| f(y, *x));
         });
     }
     let rows = Rows::new([x.layout]);
     rows.blocks(y, |r, y| {
         let [at] = rows.start(r);
         match rows.step {
-            [1] => all[at..].iter().zip(y).for_each(|(x, y)| *y = f(*x)),
-            [s] => y.iter_mut().enumerate().for_each(|(i, y)| *y = f(all[step(at, i, s)])),
+            [1] => all[at..].iter().zip(y).for_each(|(x, y)| f(y, *x)),
+            [s] => y.iter_mut().enumerate().for_each(|(i, y)| f(y, all[step(at, i, s)])),
         }
     });
+}
+
+/// `y[i] = f(x[i])`.
+pub(crate) fn map<T: Element, U: Send>(x: &View<'_>, y: &mut [U], f: impl Fn(T) -> U + Sync) {
+    update(x, y, |y, x| *y = f(x))
 }
 
 /// `y[i] = f(a[i], b[i])`.
