@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     apply::Few,
-    device::cpu::{Call, FaultSlot, View, ViewMut, lanes, memory::Memory, strided},
+    device::cpu::{Call, FaultSlot, View, ViewMut, isa::wide, lanes, memory::Memory, strided},
     ops::{Lanes, Op},
     tensor::{DType, Layout, MAX_RANK, Shape, Spec},
 };
@@ -196,7 +196,7 @@ impl Code {
 pub(crate) fn add(dtype: DType, x: &View<'_>, y: &mut ViewMut) {
     macro_rules! add {
         ($t:ty, $plus:expr) => {
-            y.slice::<$t>().iter_mut().zip(x.packed::<$t>()).for_each(|(y, x)| *y = $plus(*y, *x))
+            wide(|| y.slice::<$t>().iter_mut().zip(x.packed::<$t>()).for_each(|(y, x)| *y = $plus(*y, *x)))
         };
     }
     match dtype {

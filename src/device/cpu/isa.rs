@@ -1,4 +1,5 @@
 //! Which instructions the kernels use.
+#![allow(unsafe_code)]
 
 use std::sync::LazyLock;
 
@@ -39,6 +40,23 @@ pub fn isa() -> Isa {
         asked.map_or(best, |a| a.min(best))
     });
     *ISA
+}
+
+/// Run a loop over elements with registers of 256 bits where there are any: the compiler vectorises it for them.
+/// Nothing is contracted, so the bits are those of any other registers.
+#[inline(always)]
+pub(crate) fn wide<R>(f: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    unsafe fn avx2<R>(f: impl FnOnce() -> R) -> R {
+        f()
+    }
+    #[cfg(target_arch = "x86_64")]
+    if isa() >= Isa::Avx2 {
+        // SAFETY: `isa` has looked for it.
+        return unsafe { avx2(f) };
+    }
+    f()
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -1,6 +1,8 @@
 //! Walking operands whose elements are not in a row: as few, as long runs as their strides allow.
 
-use super::{View, threads};
+use smallvec::SmallVec;
+
+use super::{View, isa::wide, threads};
 use crate::tensor::{Element, Layout};
 
 /// Elements below which work is not split over threads (about 20 µs of a cheap function).
@@ -11,14 +13,14 @@ pub(crate) struct Rows<const K: usize> {
     pub(crate) len: usize,
     pub(crate) rows: usize,
     pub(crate) step: [isize; K],
-    outer: Vec<(usize, [isize; K])>,
+    outer: SmallVec<[(usize, [isize; K]); 4]>,
     offset: [isize; K],
 }
 
 impl<const K: usize> Rows<K> {
     pub(crate) fn new(layouts: [&Layout; K]) -> Self {
         // Neighbouring axes merge where every operand's strides allow it.
-        let mut axes: Vec<(usize, [isize; K])> = Vec::with_capacity(8);
+        let mut axes: SmallVec<[(usize, [isize; K]); 4]> = SmallVec::new();
         for (a, &size) in layouts[0].shape.iter().enumerate() {
             let strides = layouts.map(|l| l.strides()[a]);
             if size == 1 {
@@ -104,14 +106,14 @@ pub(crate) fn zip<A: Element, B: Element, U: Send>(
     }
     let rows = Rows::new([a.layout, b.layout]);
     let row = |i: usize, j: usize, y: &mut [U]| match rows.step {
-        [1, 1] => av[i..].iter().zip(&bv[j..]).zip(y).for_each(|((a, b), y)| *y = f(*a, *b)),
+        [1, 1] => wide(|| av[i..].iter().zip(&bv[j..]).zip(y).for_each(|((a, b), y)| *y = f(*a, *b))),
         [1, 0] => {
             let b = bv[j];
-            av[i..].iter().zip(y).for_each(|(a, y)| *y = f(*a, b))
+            wide(|| av[i..].iter().zip(y).for_each(|(a, y)| *y = f(*a, b)))
         }
         [0, 1] => {
             let a = av[i];
-            bv[j..].iter().zip(y).for_each(|(b, y)| *y = f(a, *b))
+            wide(|| bv[j..].iter().zip(y).for_each(|(b, y)| *y = f(a, *b)))
         }
         [s, t] => y.iter_mut().enumerate().for_each(|(k, y)| *y = f(av[step(i, k, s)], bv[step(j, k, t)])),
     };
