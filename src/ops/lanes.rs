@@ -452,3 +452,72 @@ fn pooling_agrees() {
         check(&AvgPool2dInput { pool, size: [h, w] }, y);
     }
 }
+
+#[test]
+fn matrix_products_agree() {
+    let mut draw = Draw(6);
+    for _ in 0..CASES {
+        let [m, k, n] = [draw.of(1, 70), draw.of(1, 50), draw.of(1, 70)];
+        let (x, w) = (operand(&mut draw, &[LANES, k]), operand(&mut draw, &[k, n]));
+        let more = vec![operand(&mut draw, &[LANES, n])];
+        let add = Arithmetic::Add;
+        for (then, more) in [
+            (&[][..], vec![]),
+            (&[&Elementwise::Relu as &dyn Op], vec![]),
+            (&[&add], more.clone()),
+            (&[&add, &Elementwise::Relu], more),
+        ] {
+            let (x, axes) = (vec![x.clone(), w.clone()], vec![Some(0), None]);
+            Case { op: &MatMul, then, x, axes, more, tolerance: 0.0 }.check();
+        }
+        let x = vec![operand(&mut draw, &[m, k]), operand(&mut draw, &[k, LANES])];
+        Case { op: &MatMul, then: &[], x, axes: vec![None, Some(1)], more: vec![], tolerance: 0.0 }.check();
+        let x = vec![operand(&mut draw, &[m, LANES]), operand(&mut draw, &[LANES, n])];
+        Case { op: &MatMul, then: &[], x, axes: vec![Some(1), Some(0)], more: vec![], tolerance: 0.0 }
+            .check();
+    }
+}
+
+#[test]
+fn a_shared_matrix_may_lie_anyhow() {
+    let mut draw = Draw(7);
+    for _ in 0..CASES {
+        let (k, n) = (draw.of(1, 30), draw.of(1, 40));
+        let (x, w) = (operand(&mut draw, &[LANES, k]), operand(&mut draw, &[k, n]));
+        let wanted = run(&MatMul, &[x.clone(), w.clone()]);
+        let [y, (_, turned)] = [to_lanes(&wanted[0], 0), (w.0.clone(), w.1.clone())];
+        let specs = [x.0.clone(), w.0.clone()];
+        // Transposed; then every second column backwards, behind an offset.
+        let transposed = turned.pick(&(0..k * n).map(|i| i % k * n + i / k).collect::<Vec<_>>());
+        let mut sparse = vec![f32::NAN; 2 * k * n + 3];
+        (0..k * n).for_each(|i| sparse[2 * (i / n * n + n - 1 - i % n) + 3] = turned.at(i));
+        let ways = [
+            (transposed, Layout::new(w.0.shape, &[1, k as isize], 0)),
+            (F32(sparse), Layout::new(w.0.shape, &[2 * n as isize, -2], 2 * (n - 1) + 3)),
+        ];
+        for (numbers, layout) in ways {
+            on_every_isa(|| {
+                let kernel = MatMul.lanes(&specs, &[Some(0), None], &[]).unwrap();
+                let operands = [to_lanes(&x, 0), (w.0.clone(), numbers.clone())];
+                let layouts = [Layout::packed(operands[0].0.shape), layout];
+                let found =
+                    call(&operands, &layouts, &[y.0.clone()], kernel.scratch, None, |c| (kernel.run)(c));
+                assert_eq!(found[0].1, y.1);
+            });
+        }
+    }
+}
+
+#[test]
+fn sums_agree() {
+    let mut draw = Draw(8);
+    for _ in 0..CASES {
+        let rank = draw.of(1, 5);
+        let batch = draw.of(0, rank - 1);
+        let shape: Vec<usize> = (0..rank).map(|a| if a == batch { LANES } else { draw.of(1, 9) }).collect();
+        let axes: Vec<usize> = (0..rank).filter(|_| draw.of(0, 1) == 0).collect();
+        let x = vec![operand(&mut draw, &shape)];
+        let op = Sum { axes };
+        Case { op: &op, then: &[], x, axes: vec![Some(batch)], more: vec![], tolerance: 0.0 }.check();
+    }
+}

@@ -1,8 +1,9 @@
 //! `C = A·B`: matrix product, batched.    `dC = dA·B + A·dB`,  `Ā = C̄·Bᵀ`,  `B̄ = Aᵀ·C̄`
 
 pub(crate) mod cpu;
+mod lanes;
 
-use super::{Batch, Cost, Mode, Op, arithmetic::sum};
+use super::{Batch, Cost, Lanes, Mode, Op, arithmetic::sum};
 use crate::{
     apply::apply,
     autodiff::LinearMap,
@@ -116,6 +117,26 @@ impl Op for MatMul {
             DType::I32 => product!(matmul_integer, i32),
             DType::I64 => product!(matmul_integer, i64),
             DType::Bool => unreachable!("the shape rule refuses truth values"),
+        }
+    }
+
+    fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
+        if x[0].shape.rank() != 2 || x[0].dtype != DType::F32 {
+            return None;
+        }
+        let [m, k, n] = [x[0].shape[0], x[0].shape[1], x[1].shape[1]];
+        let after = match then.iter().map(|op| op.name()).collect::<Vec<_>>()[..] {
+            [] => lanes::Then { add: false, relu: false },
+            ["add"] => lanes::Then { add: true, relu: false },
+            ["relu"] => lanes::Then { add: false, relu: true },
+            ["add", "relu"] => lanes::Then { add: true, relu: true },
+            _ => return None,
+        };
+        match axes {
+            [Some(0), None] => lanes::product([k, n], 0, after),
+            [None, Some(1)] => lanes::product([k, m], 1, after),
+            [Some(1), Some(0)] if then.is_empty() => lanes::sum([m, n]),
+            _ => None,
         }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Sums are cut by shape alone, into parts that a fixed tree adds: the same bits for any number of threads.
 
-use super::{Attribute, Batch, Cost, Mode, Op};
+pub(crate) mod lanes;
+
+use super::{Attribute, Batch, Cost, Lanes, Mode, Op};
 use crate::{
     apply::apply,
     autodiff::LinearMap,
@@ -63,6 +65,12 @@ impl Op for Sum {
                 sums::<i64>(&wide, call.output(), &shape, &self.axes)
             }),
         }
+    }
+    fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
+        let ([Some(batch)], [], DType::F32) = (axes, then, x[0].dtype) else { return None };
+        let axes: Vec<usize> =
+            self.axes.iter().filter(|a| *a != batch).map(|a| a - usize::from(a > batch)).collect();
+        lanes::sum(&x[0].shape.without(*batch), &axes, self.axes.contains(batch))
     }
 }
 

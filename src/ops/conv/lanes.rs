@@ -20,6 +20,7 @@ use crate::{
     ops::{
         LANES, Lanes,
         pool::lanes::{Place, Windows},
+        reduce::lanes::Across,
     },
 };
 
@@ -528,7 +529,7 @@ pub(crate) fn weight_gradient(conv: Conv) -> Option<Lanes> {
         return None;
     }
     let walk = Walk::forward(&conv, None)?;
-    let sums = room::<f32>((MOST * walk.taps.len()).next_multiple_of(LANES) * LANES);
+    let sums = room::<f32>(MOST * walk.taps.len() * LANES);
     let scratch = walk.planes.scratch() + sums;
     let step = [conv.stride[0] * walk.planes.columns() * LANES, conv.stride[1] * LANES];
     let run = move |call: Call<'_>| {
@@ -569,7 +570,7 @@ impl Kernel<f32> for WeightGradient<'_> {
         let ([made, positions], window) = (walk.out, walk.taps.len());
         let mut scratch = Scratch::new(scratch);
         let copy = scratch.take::<f32>(if walk.planes.copies() { walk.planes.bordered() } else { 0 });
-        let sums = scratch.take::<f32>((MOST * window).next_multiple_of(LANES) * LANES);
+        let sums = scratch.take::<f32>(MOST * window * LANES);
         assert_eq!(x.len(), walk.groups * walk.planes.plain());
         assert_eq!(g.len(), walk.groups * made * positions * LANES);
         assert_eq!(dw.len(), walk.groups * made * window);
@@ -606,25 +607,10 @@ impl Kernel<f32> for WeightGradient<'_> {
                         }
                     }
                 }
-                // SAFETY: as above; there are so many rows of 16 sums, rounded up.
-                unsafe { add_lanes::<V>(sums, &mut dw[first * window..][..o * window], accumulate) };
+                let (sums, y) = (&sums[..o * window * LANES], &mut dw[first * window..][..o * window]);
+                // SAFETY: as above.
+                unsafe { Across { sums, y, accumulate }.run::<V>() };
             }
-        }
-    }
-}
-
-/// `y[i] = Σ_lane sums[i][lane]`, added to what is there or not; `sums` has whole squares of 16 rows.
-#[inline(always)]
-pub(crate) unsafe fn add_lanes<V: Lane<f32>>(sums: &[f32], y: &mut [f32], accumulate: bool) {
-    assert!(sums.len() >= y.len().next_multiple_of(LANES) * LANES);
-    for (i, y) in y.chunks_mut(LANES).enumerate() {
-        let mut sum = [0.0f32; LANES];
-        // SAFETY: the caller's; the square lies inside `sums`.
-        unsafe { V::sums(sums.as_ptr().add(i * LANES * LANES), sum.as_mut_ptr()) };
-        if accumulate {
-            y.iter_mut().zip(sum).for_each(|(y, s)| *y += s);
-        } else {
-            y.iter_mut().zip(sum).for_each(|(y, s)| *y = s);
         }
     }
 }
