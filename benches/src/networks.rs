@@ -29,7 +29,7 @@ pub(crate) struct Network {
     pub(crate) build: fn(&Rng) -> Model,
     /// What it is trained on.
     pub(crate) examples: Examples,
-    /// Batch sizes and their rates.
+    /// Batch sizes and their rates: low enough that rounding does not grow over the steps that must agree.
     pub(crate) batches: &'static [(usize, f64)],
 }
 
@@ -56,7 +56,7 @@ pub(crate) const NETWORKS: &[Network] = &[
         about: "multilayer perceptron 784-512-512-10",
         build: |rng| Arc::new(Mlp::new(&[784, 512, 512, 10], rng)),
         examples: Examples::Mnist,
-        batches: &[(64, 0.02)],
+        batches: &[(64, 0.005)],
     },
     Network {
         name: "conv-32-64-128",
@@ -77,7 +77,7 @@ pub(crate) const NETWORKS: &[Network] = &[
         about: "ResNet-18 for small images",
         build: |rng| Arc::new(ResNet18::new(10, rng)),
         examples: Examples::Random,
-        batches: &[(64, 0.01)],
+        batches: &[(64, 0.0001)],
     },
 ];
 

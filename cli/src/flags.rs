@@ -328,8 +328,8 @@ pub(crate) struct Bench {
 }
 
 const AFTER_BENCH: &str = "\
-A line is the median of many repetitions, with the tenth and the ninetieth percentile: compare only what was
-measured on the same quiet machine. Without --filter it takes some minutes.
+A line is the median of many repetitions, with the tenth and the ninetieth percentile.
+Compare only what was measured on the same quiet machine. Without --filter it takes minutes.
 
 Examples:
   cotangent bench --list
