@@ -101,7 +101,7 @@ struct Walk {
     /// Channels of a group that are written, elements of each (without lanes).
     out: [usize; 2],
     /// Per position, where the window stands and which element it makes.
-    base: Vec<usize>,
+    base: Vec<isize>,
     target: Vec<usize>,
     /// Per tap: its address relative to the position's, and its weight's relative to the channel's first.
     taps: Vec<[i32; 2]>,
@@ -132,107 +132,151 @@ impl Walk {
         Some(self)
     }
 
-    /// The forward pass. `halves`: positions in the order of 2×2 windows.
-    fn forward(conv: &Conv, halves: Option<[usize; 2]>) -> Option<Walk> {
+    /// The forward pass: output p reads the inputs `p·s − pad + u·d`. With `border`, all positions take all taps;
+    /// `halves`: in the order of 2×2 windows.
+    fn forward(conv: &Conv, border: bool, halves: Option<[usize; 2]>) -> Option<Walk> {
+        let axis = |a: usize, outputs: usize, k: usize, size: usize| {
+            let (s, d, before) = (conv.stride[a], conv.dilation[a], conv.padding[a][0]);
+            let base = |p: usize| (p * s) as isize - before as isize;
+            Axis::new(
+                outputs,
+                base,
+                |_| (0..k).map(|u| (u, (u * d) as isize)).collect(),
+                (!border).then_some(size),
+            )
+        };
+        let axes = [axis(0, conv.oh, conv.kh, conv.h), axis(1, conv.ow, conv.kw, conv.w)];
         let [cg, og] = [conv.c / conv.groups, conv.o / conv.groups];
-        let border = |a: usize, size: usize, k: usize, out: usize| {
-            let reach = (out - 1) * conv.stride[a] + (k - 1) * conv.dilation[a] + 1;
-            [conv.padding[a][0], reach.saturating_sub(conv.padding[a][0] + size)]
-        };
-        let [above, below] = border(0, conv.h, conv.kh, conv.oh);
-        let [left, right] = border(1, conv.w, conv.kw, conv.ow);
-        let planes = Planes { size: [cg, conv.h, conv.w], border: [above, below, left, right] };
-        let wide = planes.columns();
-        i32::try_from(planes.bordered().max(conv.o * cg * conv.kh * conv.kw)).ok()?;
-        let mut taps = Vec::with_capacity(cg * conv.kh * conv.kw);
-        for (c, u, v) in triples(cg, conv.kh, conv.kw) {
-            let at = ((c * planes.rows() + u * conv.dilation[0]) * wide + v * conv.dilation[1]) * LANES;
-            taps.push([at as i32, taps.len() as i32]);
-        }
-        let mut walk = Walk {
-            planes,
-            groups: conv.groups,
-            out: [og, conv.oh * conv.ow],
-            base: Vec::new(),
-            target: Vec::new(),
-            weight: [taps.len(), og * taps.len()],
-            classes: Vec::new(),
-            taps,
-        };
-        let mut add = |p: usize, q: usize| {
-            walk.base.push((p * conv.stride[0] * wide + q * conv.stride[1]) * LANES);
-            walk.target.push(p * conv.ow + q);
-        };
-        match halves {
-            Some([h, w]) => {
-                for (p, q) in (0..h).flat_map(|p| (0..w).map(move |q| (p, q))) {
-                    (0..4).for_each(|i| add(2 * p + i / 2, 2 * q + i % 2));
-                }
-            }
-            None => (0..conv.oh).for_each(|p| (0..conv.ow).for_each(|q| add(p, q))),
-        }
-        walk.classes.push(Class { positions: 0..walk.base.len(), taps: 0..walk.taps.len() });
-        walk.check(conv.o * cg * conv.kh * conv.kw)
+        let window = cg * conv.kh * conv.kw;
+        let weight = [conv.kh * conv.kw, conv.kw, window, og * window];
+        Walk::new(axes, conv.groups, [cg, conv.h, conv.w], [og, conv.oh, conv.ow], weight, halves)
     }
 
-    /// The input gradient: input (i, j) is made by the taps with `u·d ≡ i + pad (mod stride)`.
-    fn adjoint(conv: &Conv) -> Option<Walk> {
-        let [cg, og] = [conv.c / conv.groups, conv.o / conv.groups];
-        // Per axis and residue: its inputs with their row of the output gradient, its taps with their way back.
-        let axis = |a: usize, size: usize, k: usize| -> Vec<[Vec<(usize, usize)>; 2]> {
+    /// The input gradient: input i is made by the taps with `u·d ≡ i + pad (mod stride)`, from row
+    /// `(i + pad − u·d)/s` of the output gradient.
+    fn adjoint(conv: &Conv, border: bool) -> Option<Walk> {
+        let axis = |a: usize, size: usize, k: usize, outputs: usize| {
             let (s, d, before) = (conv.stride[a], conv.dilation[a], conv.padding[a][0]);
-            (0..s.min(size))
-                .map(|r| {
-                    let r = (r + before) % s;
-                    [
-                        (0..size).filter(|i| (i + before) % s == r).map(|i| (i, (i + before) / s)).collect(),
-                        (0..k).filter(|u| u * d % s == r).map(|u| (u, u * d / s)).collect(),
-                    ]
-                })
-                .collect()
+            let taps = |i: usize| {
+                let all = (0..k).filter(|u| u * d % s == (i + before) % s);
+                all.map(|u| (u, -((u * d / s) as isize))).collect()
+            };
+            Axis::new(size, |i| ((i + before) / s) as isize, taps, (!border).then_some(outputs))
         };
-        let (rows, columns) = (axis(0, conv.h, conv.kh), axis(1, conv.w, conv.kw));
-        let border = |axis: &[[Vec<(usize, usize)>; 2]], size: usize| {
-            let (mut before, mut after) = (0, 0);
-            for [at, taps] in axis {
-                for (_, back) in taps {
-                    before = before.max(back.saturating_sub(at[0].1));
-                    after = after.max((at[at.len() - 1].1 + 1).saturating_sub(size + back));
-                }
-            }
-            [before, after]
+        let axes = [axis(0, conv.h, conv.kh, conv.oh), axis(1, conv.w, conv.kw, conv.ow)];
+        let [cg, og] = [conv.c / conv.groups, conv.o / conv.groups];
+        let window = cg * conv.kh * conv.kw;
+        let weight = [window, conv.kw, conv.kh * conv.kw, og * window];
+        Walk::new(axes, conv.groups, [og, conv.oh, conv.ow], [cg, conv.h, conv.w], weight, None)
+    }
+
+    /// From what happens on the two axes, the planes that are read and those that are written, and the weights' steps
+    /// from one read channel, one row of taps, one written channel and one group to the next.
+    fn new(
+        axes: [Vec<Axis>; 2],
+        groups: usize,
+        size: [usize; 3],
+        out: [usize; 3],
+        weight: [usize; 4],
+        halves: Option<[usize; 2]>,
+    ) -> Option<Walk> {
+        let border = |axis: &[Axis], size: usize| {
+            let [low, high] = Axis::extent(axis);
+            [(-low).max(0).unsigned_abs(), (high + 1 - size as isize).max(0).unsigned_abs()]
         };
-        let ([above, below], [left, right]) = (border(&rows, conv.oh), border(&columns, conv.ow));
-        let planes = Planes { size: [og, conv.oh, conv.ow], border: [above, below, left, right] };
-        let (window, wide) = (cg * conv.kh * conv.kw, planes.columns());
-        i32::try_from(planes.bordered().max(conv.o * window)).ok()?;
+        let ([above, below], [left, right]) = (border(&axes[0], size[1]), border(&axes[1], size[2]));
+        let planes = Planes { size, border: [above, below, left, right] };
+        let wide = planes.columns() as isize;
+        i32::try_from(planes.bordered().max(groups * weight[3])).ok()?;
         let mut walk = Walk {
             planes,
-            groups: conv.groups,
-            out: [cg, conv.h * conv.w],
+            groups,
+            out: [out[0], out[1] * out[2]],
             base: Vec::new(),
             target: Vec::new(),
             taps: Vec::new(),
-            weight: [conv.kh * conv.kw, og * window],
+            weight: [weight[2], weight[3]],
             classes: Vec::new(),
         };
-        for ([is, us], [js, vs]) in rows.iter().flat_map(|r| columns.iter().map(move |c| (r, c))) {
+        for (rows, columns) in axes[0].iter().flat_map(|r| axes[1].iter().map(move |c| (r, c))) {
             let (positions, taps) = (walk.base.len(), walk.taps.len());
-            for ((i, row), (j, column)) in is.iter().flat_map(|i| js.iter().map(move |j| (i, j))) {
-                walk.base.push(((row + above) * wide + column + left) * LANES);
-                walk.target.push(i * conv.w + j);
+            let mut add = |(p, row): (usize, isize), (q, column): (usize, isize)| {
+                walk.base.push(((row + above as isize) * wide + column + left as isize) * LANES as isize);
+                walk.target.push(p * out[2] + q);
+            };
+            match halves {
+                Some([h, w]) => {
+                    for (p, q, i) in triples(h, w, 4) {
+                        add(rows.at[2 * p + i / 2], columns.at[2 * q + i % 2]);
+                    }
+                }
+                None => rows.at.iter().for_each(|p| columns.at.iter().for_each(|q| add(*p, *q))),
             }
-            for o in 0..og {
-                for ((u, up), (v, back)) in us.iter().flat_map(|u| vs.iter().map(move |v| (u, v))) {
-                    let plane = (o * planes.rows() * wide) as i64;
-                    let at = (plane - (up * wide + back) as i64) * LANES as i64;
-                    walk.taps.push([at as i32, (o * window + u * conv.kw + v) as i32]);
+            for c in 0..size[0] {
+                for ((u, up), (v, back)) in
+                    rows.taps.iter().flat_map(|u| columns.taps.iter().map(move |v| (u, v)))
+                {
+                    let at = (c * planes.rows()) as isize * wide + up * wide + back;
+                    let weight = c * weight[0] + u * weight[1] + v;
+                    walk.taps.push([(at * LANES as isize) as i32, weight as i32]);
                 }
             }
             let (positions, taps) = (positions..walk.base.len(), taps..walk.taps.len());
             walk.classes.push(Class { positions, taps });
         }
-        walk.check(conv.o * window)
+        walk.check(groups * weight[3])
+    }
+
+    /// Multiply-adds of a channel, with what tiles that are not full waste.
+    fn work(&self) -> usize {
+        let waste = |n: usize| n + usize::from(n % 4 > 0);
+        self.classes.iter().map(|c| waste(c.positions.len()) * c.taps.len()).sum()
+    }
+
+    /// The one without a border, if it is less work: it leaves out the taps that fall on zeros.
+    fn lighter(exact: Option<Walk>, bordered: Option<Walk>) -> Option<Walk> {
+        match (exact, bordered) {
+            (Some(e), Some(b)) if e.taps.len() > TABLE || e.work() > b.work() => Some(b),
+            (e, b) => e.or(b),
+        }
+    }
+}
+
+/// The most taps in a table that is longer than need be.
+const TABLE: usize = 1 << 15;
+
+/// Outputs of one axis that take the same taps: each output with its base, each tap with its shift; base + shift is
+/// what is read.
+struct Axis {
+    at: Vec<(usize, isize)>,
+    taps: Vec<(usize, isize)>,
+}
+
+impl Axis {
+    /// With a `size`, taps outside `0..size` are left out; else there will be a border of zeros for them.
+    fn new(
+        outputs: usize,
+        base: impl Fn(usize) -> isize,
+        taps: impl Fn(usize) -> Vec<(usize, isize)>,
+        size: Option<usize>,
+    ) -> Vec<Axis> {
+        let mut all: Vec<Axis> = Vec::new();
+        for (i, base) in (0..outputs).map(|i| (i, base(i))) {
+            let mut taps = taps(i);
+            taps.retain(|(_, shift)| size.is_none_or(|n| (0..n as isize).contains(&(base + shift))));
+            match all.iter_mut().find(|a| a.taps == taps) {
+                Some(axis) => axis.at.push((i, base)),
+                None => all.push(Axis { at: vec![(i, base)], taps }),
+            }
+        }
+        all
+    }
+
+    /// The first and the last that is read.
+    fn extent(all: &[Axis]) -> [isize; 2] {
+        let reads =
+            all.iter().flat_map(|a| a.at.iter().flat_map(|(_, b)| a.taps.iter().map(move |t| b + t.1)));
+        reads.fold([0, 0], |[low, high], at| [low.min(at), high.max(at)])
     }
 }
 
@@ -256,7 +300,11 @@ pub(crate) fn forward(conv: Conv, then: Then) -> Option<Lanes> {
         return None;
     }
     let halves = then.pool.as_ref().filter(|p| p.halves).map(Windows::out);
-    let walk = Walk::forward(&conv, halves)?;
+    let bordered = Walk::forward(&conv, true, halves);
+    let walk = match halves {
+        Some(_) => bordered?,
+        None => Walk::lighter(Walk::forward(&conv, false, None), bordered)?,
+    };
     // Any other window: the channels of a tile are made whole, then pooled.
     let whole = match &then.pool {
         Some(_) if halves.is_none() => room::<f32>(MOST * conv.oh * conv.ow * LANES),
@@ -283,7 +331,7 @@ pub(crate) fn input_gradient(conv: Conv) -> Option<Lanes> {
     if nothing(&conv) {
         return None;
     }
-    let walk = Walk::adjoint(&conv)?;
+    let walk = Walk::lighter(Walk::adjoint(&conv, false), Walk::adjoint(&conv, true))?;
     let scratch = walk.planes.scratch();
     let run = move |call: Call<'_>| {
         let (x, w) = (call.inputs[0].packed::<f32>(), call.inputs[1].packed::<f32>());
@@ -352,15 +400,15 @@ impl Kernel<f32> for Correlate<'_> {
                 // SAFETY: as above; `Walk::check` has looked at every address, and `y` has room for the channels.
                 unsafe {
                     match (halves, V::REGISTERS == 32, o.len()) {
-                        (false, true, 1) => sweep.run::<V, 1, 8>(),
-                        (false, true, 2) => sweep.run::<V, 2, 8>(),
-                        (false, true, 3) => sweep.run::<V, 3, 8>(),
-                        (false, true, 4) => sweep.run::<V, 4, 6>(),
-                        (false, true, 5) => sweep.run::<V, 5, 5>(),
-                        (false, true, _) => sweep.run::<V, 6, 4>(),
-                        (false, false, 1) => sweep.run::<V, 1, 8>(),
-                        (false, false, 2) => sweep.run::<V, 2, 6>(),
-                        (false, false, _) => sweep.run::<V, 3, 4>(),
+                        (false, true, 1) => sweep.run::<V, 1, 8, 3>(),
+                        (false, true, 2) => sweep.run::<V, 2, 8, 3>(),
+                        (false, true, 3) => sweep.run::<V, 3, 8, 3>(),
+                        (false, true, 4) => sweep.run::<V, 4, 6, 3>(),
+                        (false, true, 5) => sweep.run::<V, 5, 5, 2>(),
+                        (false, true, _) => sweep.run::<V, 6, 4, 2>(),
+                        (false, false, 1) => sweep.run::<V, 1, 8, 3>(),
+                        (false, false, 2) => sweep.run::<V, 2, 6, 3>(),
+                        (false, false, _) => sweep.run::<V, 3, 4, 2>(),
                         (true, true, 1) => sweep.run_halves::<V, 1, 8>(),
                         (true, true, 2) => sweep.run_halves::<V, 2, 8>(),
                         (true, true, 3) => sweep.run_halves::<V, 3, 8>(),
@@ -438,7 +486,10 @@ impl Sweep<'_> {
         unsafe {
             let mut from = [self.x; PB];
             for (j, from) in from.iter_mut().enumerate() {
-                *from = self.x.add(*self.walk.base.get_unchecked((at + j).min(last)) + lane);
+                *from = self
+                    .x
+                    .wrapping_offset(*self.walk.base.get_unchecked((at + j).min(last)))
+                    .wrapping_add(lane);
             }
             let mut sum = [[V::zero(); PB]; OB];
             for o in 0..OB {
@@ -461,22 +512,45 @@ impl Sweep<'_> {
         }
     }
 
+    /// Tiles of `PB` positions, then of `PH`, then of one.
     #[inline(always)]
-    unsafe fn run<V: Lane<f32>, const OB: usize, const PB: usize>(&self) {
+    unsafe fn run<V: Lane<f32>, const OB: usize, const PB: usize, const PH: usize>(&self) {
         for (lane, class) in
             (0..LANES).step_by(V::N).flat_map(|l| self.walk.classes.iter().map(move |c| (l, c)))
         {
-            for at in class.positions.clone().step_by(PB) {
-                // SAFETY: the caller's.
-                unsafe {
-                    let (sum, floor) = (self.tile::<V, OB, PB>(class, at, lane), V::splat(self.floor));
-                    for j in 0..PB {
-                        let target = *self.walk.target.get_unchecked((at + j).min(class.positions.end - 1));
-                        let y = self.y.add(target * LANES + lane);
-                        for o in 0..OB {
-                            floor.max(sum[o][j]).store(y.add(o * self.positions * LANES));
-                        }
-                    }
+            let Range { start: mut at, end } = class.positions.clone();
+            // SAFETY: the caller's.
+            unsafe {
+                while at + PB <= end {
+                    self.put::<V, OB, PB>(class, at, lane);
+                    at += PB;
+                }
+                while at + PH <= end {
+                    self.put::<V, OB, PH>(class, at, lane);
+                    at += PH;
+                }
+                while at < end {
+                    self.put::<V, OB, 1>(class, at, lane);
+                    at += 1;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put<V: Lane<f32>, const OB: usize, const PB: usize>(
+        &self,
+        class: &Class,
+        at: usize,
+        lane: usize,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            let (sum, floor) = (self.tile::<V, OB, PB>(class, at, lane), V::splat(self.floor));
+            for j in 0..PB {
+                let y = self.y.add(*self.walk.target.get_unchecked(at + j) * LANES + lane);
+                for o in 0..OB {
+                    floor.max(sum[o][j]).store(y.add(o * self.positions * LANES));
                 }
             }
         }
@@ -528,7 +602,7 @@ pub(crate) fn weight_gradient(conv: Conv) -> Option<Lanes> {
     if nothing(&conv) {
         return None;
     }
-    let walk = Walk::forward(&conv, None)?;
+    let walk = Walk::forward(&conv, true, None)?;
     let sums = room::<f32>(MOST * walk.taps.len() * LANES);
     let scratch = walk.planes.scratch() + sums;
     let step = [conv.stride[0] * walk.planes.columns() * LANES, conv.stride[1] * LANES];
