@@ -225,7 +225,14 @@ impl fmt::Display for Plan {
             writeln!(f, "{}", part.title)?;
             for l in &part.lines {
                 let number = l.instruction.map_or(String::new(), |i| i.to_string());
-                writeln!(f, "{number:>5}  {:6} {}  {} flop  · {}", l.how, l.operation, l.cost.flops(), l.origin)?;
+                writeln!(
+                    f,
+                    "{number:>5}  {:6} {}  {} flop  · {}",
+                    l.how,
+                    l.operation,
+                    l.cost.flops(),
+                    l.origin
+                )?;
             }
         }
         for remark in &self.remarks {

@@ -1,0 +1,395 @@
+//! The codes of a region for blocks of one size: in which form each value is there, one after another or side by
+//! side, and which operations share a kernel.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{Compiler, Whole};
+use crate::{
+    ops::{LANES, Lanes, Op},
+    step::{
+        code::{Base, Code, Kernel, Place, pointwise},
+        schedule::Kind,
+    },
+    tensor::{Layout, Shape, Spec},
+};
+
+/// Emits the codes of a region for blocks of one size.
+struct Emitter<'a> {
+    c: &'a mut Compiler,
+    members: &'a [usize],
+    size: usize,
+    /// Slot, and whether it is sliced → the forms in which it is there, as the operation sees its axes.
+    held: HashMap<(usize, bool), Vec<Place>>,
+    /// Bytes of the local buffers.
+    bytes: Vec<usize>,
+    codes: Vec<Code>,
+    before: &'a mut Vec<Code>,
+    /// Slot → the whole value it is part of.
+    targets: &'a HashMap<usize, usize>,
+    /// Slot → its first byte in the group's sums.
+    sums: &'a HashMap<usize, usize>,
+    /// Instructions done together with one before.
+    done: Vec<usize>,
+}
+
+/// The codes for blocks of `size`, and the bytes of their local buffers; what all blocks share goes to `before`.
+///
+/// `targets` are whole values that blocks are parts of, `sums` first bytes in a group's sums.
+pub(super) fn codes(
+    c: &mut Compiler,
+    members: &[usize],
+    size: usize,
+    before: &mut Vec<Code>,
+    targets: &HashMap<usize, usize>,
+    sums: &HashMap<usize, usize>,
+) -> (Vec<Code>, Vec<usize>) {
+    let (held, bytes, codes, done) = (HashMap::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut emitter = Emitter { c, members, size, held, bytes, codes, before, targets, sums, done };
+    members.iter().for_each(|i| emitter.emit(*i));
+    (emitter.codes, emitter.bytes)
+}
+
+/// Do the examples lie side by side, the rest in order around them?
+fn in_lanes(layout: &Layout, axis: usize) -> bool {
+    let (shape, strides) = (layout.shape, layout.strides());
+    if shape[axis] != LANES || strides[axis] != 1 {
+        return false;
+    }
+    let mut step = LANES as isize;
+    for a in (0..shape.rank()).rev().filter(|a| *a != axis) {
+        if shape[a] != 1 && strides[a] != step {
+            return false;
+        }
+        step *= shape[a] as isize;
+    }
+    true
+}
+
+/// `[…][16]`: the shape without its batch axis, then the lanes.
+fn lanes_shape(shape: &Shape, axis: usize) -> Shape {
+    let rest = shape.iter().enumerate().filter(|(a, _)| *a != axis).map(|(_, n)| *n);
+    Shape::new(&rest.chain([LANES]).collect::<Vec<_>>())
+}
+
+/// A packed `[…][16]` as the operation sees its axes.
+fn seen_from_lanes(shape: &Shape, axis: usize) -> Layout {
+    let packed = Layout::packed(lanes_shape(shape, axis));
+    let mut strides: Vec<isize> = packed.strides().to_vec();
+    let lane = strides.pop().unwrap_or(1);
+    strides.insert(axis, lane);
+    Layout::new(*shape, &strides, 0)
+}
+
+impl Emitter<'_> {
+    fn emit(&mut self, i: usize) {
+        if self.done.contains(&i) {
+            return;
+        }
+        let op = self.c.block_op(i, self.size);
+        let (specs, axes) = (self.c.block_specs(i, self.size), self.c.s.axes[i].clone());
+        if self.c.is_view(i) && self.view(i, &*op) {
+            return;
+        }
+        if self.size == LANES {
+            if let Some((together, lanes)) = self.fuse(i, &*op, &specs, &axes) {
+                return self.side_by_side(&together, lanes);
+            }
+            if let Some(lanes) = op.lanes(&specs, &axes, &[]) {
+                return self.side_by_side(&[i], lanes);
+            }
+        }
+        self.rows(i, op, &specs, &axes);
+    }
+
+    /// A view, in every form in which it is one.
+    fn view(&mut self, i: usize, op: &dyn Op) -> bool {
+        let (slot, out) = (self.c.p.instructions[i].inputs[0], self.c.p.instructions[i].outputs[0]);
+        let forms = self.forms(slot, self.c.s.axes[i][0]);
+        let seen = |p: &Place| op.view(&p.layout).map(|layout| Place { layout, ..p.clone() });
+        let seen: Vec<Place> = forms.iter().filter_map(seen).collect();
+        let any = !seen.is_empty();
+        if any {
+            self.held.insert((out, true), seen);
+        }
+        any
+    }
+
+    /// The forms of an operand that are there.
+    fn forms(&mut self, slot: usize, axis: Option<usize>) -> Vec<Place> {
+        if let Some(forms) = self.held.get(&(slot, axis.is_some())) {
+            return forms.clone();
+        }
+        let (base, layout) = self.c.see(slot);
+        let mut place = self.c.place((base, layout), self.c.p.slots[slot].dtype);
+        if let Some(a) = axis {
+            place.advance = layout.strides()[a];
+            place.layout = Layout::new(layout.shape.with(a, self.size), layout.strides(), layout.offset);
+        }
+        self.held.insert((slot, axis.is_some()), vec![place.clone()]);
+        vec![place]
+    }
+
+    fn hold(&mut self, slot: usize, sliced: bool, place: Place) {
+        self.held.entry((slot, sliced)).or_default().push(place);
+    }
+
+    fn local(&mut self, bytes: usize) -> Base {
+        self.bytes.push(bytes);
+        Base::Local(self.bytes.len() - 1)
+    }
+
+    /// Emit a copy into new memory: once for all blocks where the source is the same for all.
+    fn into_new(&mut self, kernel: Kernel, from: Place, shape: Shape, i: usize) -> Place {
+        let spec = Spec { shape, dtype: from.dtype, device: crate::Device::cpu() };
+        let shared = matches!(from.base, Base::Whole(_)) && from.advance == 0;
+        let base = match shared {
+            true => Base::Whole(self.c.new_whole(Whole::Arena(0), spec.bytes())),
+            false => self.local(spec.bytes()),
+        };
+        let to = Place::packed(base, shape, from.dtype);
+        let code = Code {
+            kernel,
+            inputs: vec![from],
+            outputs: vec![(to.clone(), spec)],
+            scratch: None,
+            instruction: i,
+        };
+        if shared {
+            self.before.push(code)
+        } else {
+            self.codes.push(code)
+        }
+        to
+    }
+
+    /// The operand with examples side by side, as `[…][16]`.
+    fn lanes_of(&mut self, slot: usize, axis: usize, i: usize) -> Place {
+        let forms = self.forms(slot, Some(axis));
+        let shape = forms[0].layout.shape;
+        let packed = |p: &Place| Place {
+            layout: Layout::packed(lanes_shape(&shape, axis)).starting(p.layout.offset),
+            ..p.clone()
+        };
+        if let Some(found) = forms.iter().find(|p| in_lanes(&p.layout, axis)) {
+            return packed(found);
+        }
+        let to = lanes_shape(&shape, axis);
+        let place = match forms.iter().find(|p| axis == 0 && p.layout.is_packed()) {
+            Some(rows) => {
+                let columns = shape.len() / LANES;
+                self.into_new(Kernel::Transpose { rows: LANES, columns }, rows.clone(), to, i)
+            }
+            None => {
+                let from = &forms[0];
+                let mut strides = from.layout.strides().to_vec();
+                let lane = strides.remove(axis);
+                strides.push(lane);
+                let from = Place { layout: Layout::new(to, &strides, from.layout.offset), ..from.clone() };
+                self.into_new(Kernel::Copy, from, to, i)
+            }
+        };
+        self.hold(slot, true, Place { layout: seen_from_lanes(&shape, axis), ..place.clone() });
+        place
+    }
+
+    /// The operand with examples one after another, or shared by them; packed where that is wanted.
+    fn rows_of(&mut self, slot: usize, axis: Option<usize>, packed: bool, i: usize) -> Place {
+        let forms = self.forms(slot, axis);
+        let fits = |p: &&Place| match axis {
+            Some(a) if in_lanes(&p.layout, a) && p.layout.shape.len() > LANES => false,
+            _ => !packed || p.layout.is_packed(),
+        };
+        if let Some(found) = forms.iter().find(|p| p.layout.is_packed()).or_else(|| forms.iter().find(fits)) {
+            return found.clone();
+        }
+        let shape = forms[0].layout.shape;
+        let place = match forms.iter().find(|p| axis == Some(0) && in_lanes(&p.layout, 0)) {
+            Some(lanes) => {
+                let rows = shape.len() / LANES;
+                let layout = Layout::packed([rows, LANES].into()).starting(lanes.layout.offset);
+                let from = Place { layout, ..lanes.clone() };
+                self.into_new(Kernel::Transpose { rows, columns: LANES }, from, shape, i)
+            }
+            None => self.into_new(Kernel::Copy, forms[0].clone(), shape, i),
+        };
+        self.hold(slot, axis.is_some(), place.clone());
+        place
+    }
+
+    /// Readers that this instruction's kernel can take with it, and that kernel.
+    fn fuse(
+        &mut self,
+        i: usize,
+        op: &dyn Op,
+        specs: &[Spec],
+        axes: &[Option<usize>],
+    ) -> Option<(Vec<usize>, Lanes)> {
+        let mut chain = vec![i];
+        while chain.len() < 4 {
+            let [only] = self.c.p.instructions[chain[chain.len() - 1]].outputs[..] else { break };
+            let [next] = self.c.s.readers[only][..] else { break };
+            let [first, further @ ..] = &self.c.p.instructions[next].inputs[..] else { break };
+            let stays = !self.targets.contains_key(&only) && !self.sums.contains_key(&only);
+            // What else is read must be there already.
+            let later = |s: &usize| self.c.s.maker[*s].is_some_and(|m| m > i && self.members.contains(&m));
+            let sliced = self.c.s.axes[next].iter().all(Option::is_some);
+            let fits = stays && *first == only && sliced && !further.iter().any(later);
+            if !fits || !self.members.contains(&next) || self.c.is_view(next) {
+                break;
+            }
+            chain.push(next);
+        }
+        while chain.len() > 1 {
+            let then: Vec<Arc<dyn Op>> = chain[1..].iter().map(|j| self.c.block_op(*j, self.size)).collect();
+            let then: Vec<&dyn Op> = then.iter().map(|o| &**o).collect();
+            if let Some(lanes) = op.lanes(specs, axes, &then) {
+                let names: Vec<&str> = chain.iter().map(|j| self.c.p.instructions[*j].op.name()).collect();
+                self.c.note(i, format!("one kernel: {}", names.join(" + ")));
+                self.done.extend(&chain);
+                return Some((chain, lanes));
+            }
+            chain.pop();
+        }
+        None
+    }
+
+    /// A kernel for examples side by side, of these instructions.
+    fn side_by_side(&mut self, together: &[usize], lanes: Lanes) {
+        let (first, last) = (together[0], together[together.len() - 1]);
+        let mut inputs = Vec::new();
+        for (k, i) in together.iter().enumerate() {
+            let (op, slots) =
+                (self.c.p.instructions[*i].op.clone(), self.c.p.instructions[*i].inputs.clone());
+            for (j, slot) in slots.iter().enumerate().skip(usize::from(k > 0)) {
+                let place = match self.c.s.axes[*i][j] {
+                    Some(a) => self.lanes_of(*slot, a, first),
+                    None => self.rows_of(*slot, None, op.packed(j), first),
+                };
+                inputs.push(place);
+            }
+        }
+        let sums = self.c.s.kind[last] == Kind::Sums;
+        let scratch = (lanes.scratch > 0).then(|| (self.local(lanes.scratch), lanes.scratch));
+        let mut outputs = Vec::new();
+        for slot in self.c.p.instructions[last].outputs.clone() {
+            let spec = self.c.p.slots[slot].clone();
+            if sums {
+                outputs.push((Place::packed(Base::Sum(self.sums[&slot]), spec.shape, spec.dtype), spec));
+                continue;
+            }
+            let axis = self.c.s.axis[slot].unwrap_or(0);
+            let shape = spec.shape.with(axis, LANES);
+            let to = spec.with(lanes_shape(&shape, axis));
+            let base = self.local(to.bytes());
+            let place = Place::packed(base, to.shape, to.dtype);
+            self.hold(slot, true, Place { layout: seen_from_lanes(&shape, axis), ..place.clone() });
+            outputs.push((place, to));
+        }
+        self.codes.push(Code { kernel: Kernel::Lanes(lanes), inputs, outputs, scratch, instruction: last });
+        for slot in self.c.p.instructions[last].outputs.clone() {
+            self.export(slot, last);
+        }
+    }
+
+    /// Put this block's part of a value where the whole of it is needed.
+    fn export(&mut self, slot: usize, i: usize) {
+        let Some(&base) = self.targets.get(&slot) else { return };
+        let spec = self.c.p.slots[slot].clone();
+        let shape = spec.shape.with(0, self.size);
+        let advance = (spec.shape.len() / spec.shape[0].max(1)) as isize;
+        let to = Place { advance, ..Place::packed(Base::Whole(base), shape, spec.dtype) };
+        let forms = self.forms(slot, Some(0));
+        if forms.iter().any(|p| p.base == to.base) {
+            return;
+        }
+        let (kernel, from) = match forms.iter().find(|p| in_lanes(&p.layout, 0)) {
+            Some(lanes) => {
+                let rows = shape.len() / LANES;
+                let layout = Layout::packed([rows, LANES].into()).starting(lanes.layout.offset);
+                (Kernel::Transpose { rows, columns: LANES }, Place { layout, ..lanes.clone() })
+            }
+            None => (Kernel::Copy, forms[0].clone()),
+        };
+        let outputs = vec![(to.clone(), spec.with(shape))];
+        self.codes.push(Code { kernel, inputs: vec![from], outputs, scratch: None, instruction: i });
+        self.hold(slot, true, to);
+    }
+
+    /// The operation's own kernel on the block; elementwise ones take examples as they lie.
+    fn rows(&mut self, i: usize, op: Arc<dyn Op>, specs: &[Spec], axes: &[Option<usize>]) {
+        let x = &self.c.p.instructions[i];
+        let (slots, outs) = (x.inputs.clone(), x.outputs.clone());
+        let made: Vec<Spec> = outs
+            .iter()
+            .map(|s| {
+                let spec = &self.c.p.slots[*s];
+                self.c.s.axis[*s].map_or_else(|| spec.clone(), |a| spec.with(spec.shape.with(a, self.size)))
+            })
+            .collect();
+        let elementwise = self.c.s.kind[i] == Kind::Each && pointwise(&*op, specs, &made);
+        if elementwise && self.size == LANES && axes.iter().all(|a| *a == axes[0]) {
+            let axis = axes[0].unwrap_or(0);
+            let lies = |s: &usize, c: &mut Self| {
+                c.forms(*s, Some(axis)).iter().any(|p| in_lanes(&p.layout, axis))
+                    && specs[0].shape.len() > LANES
+            };
+            if slots.iter().any(|s| lies(s, self)) {
+                return self.elementwise_lanes(i, op, axis, &slots, &outs);
+            }
+        }
+        let mut inputs = Vec::new();
+        for (j, slot) in slots.iter().enumerate() {
+            inputs.push(self.rows_of(*slot, axes[j], op.packed(j), i));
+        }
+        let bytes = op.scratch(specs);
+        let scratch = (bytes > 0).then(|| (self.local(bytes), bytes));
+        let mut outputs = Vec::new();
+        for (slot, spec) in outs.iter().zip(&made) {
+            let place = match self.targets.get(slot) {
+                Some(base) if self.c.s.kind[i] == Kind::Each => {
+                    let advance = (spec.shape.len() / self.size.max(1)) as isize;
+                    Place { advance, ..Place::packed(Base::Whole(*base), spec.shape, spec.dtype) }
+                }
+                _ => {
+                    let base = self.local(spec.bytes());
+                    Place::packed(base, spec.shape, spec.dtype)
+                }
+            };
+            if self.c.s.kind[i] == Kind::Each {
+                self.hold(*slot, true, place.clone());
+            }
+            outputs.push((place, spec.clone()));
+        }
+        let parts: Vec<(Place, Spec)> = outputs.clone();
+        self.codes.push(Code { kernel: Kernel::Op(op), inputs, outputs, scratch, instruction: i });
+        if self.c.s.kind[i] == Kind::Sums {
+            for (slot, (part, spec)) in outs.iter().zip(parts) {
+                let to = Place::packed(Base::Sum(self.sums[slot]), spec.shape, spec.dtype);
+                let code = Code {
+                    kernel: Kernel::Add,
+                    inputs: vec![part],
+                    outputs: vec![(to, spec)],
+                    scratch: None,
+                    instruction: i,
+                };
+                self.codes.push(code);
+            }
+        }
+    }
+
+    fn elementwise_lanes(&mut self, i: usize, op: Arc<dyn Op>, axis: usize, slots: &[usize], outs: &[usize]) {
+        let inputs: Vec<Place> = slots.iter().map(|s| self.lanes_of(*s, axis, i).flat()).collect();
+        let mut outputs = Vec::new();
+        for slot in outs {
+            let spec = self.c.p.slots[*slot].clone();
+            let shape = spec.shape.with(axis, LANES);
+            let flat = spec.with(shape.len());
+            let base = self.local(flat.bytes());
+            let place = Place::packed(base, flat.shape, flat.dtype);
+            self.hold(*slot, true, Place { layout: seen_from_lanes(&shape, axis), ..place.clone() });
+            outputs.push((place, flat));
+        }
+        self.codes.push(Code { kernel: Kernel::Op(op), inputs, outputs, scratch: None, instruction: i });
+        outs.iter().for_each(|s| self.export(*s, i));
+    }
+}
