@@ -11,7 +11,7 @@ use std::{
 use cotangent::{
     Param, Rng, Step, Tensor, checkpoint, enable_grad, grad,
     models::LeNet5,
-    nn::{Call, ParametersExt},
+    nn::{Call, Linear, ParametersExt},
     no_grad, shapes,
 };
 
@@ -45,6 +45,9 @@ static ALLOCATOR: Counting = Counting;
 
 /// What the test harness may allocate beside us; a byte a step would be more.
 const FLAT: usize = 16 << 10;
+
+/// Freed blocks that may stand beside what is in use, ready for the next one.
+const KEPT: usize = 16 << 20;
 
 /// One test at a time, or the counts would mix.
 fn alone() -> MutexGuard<'static, ()> {
@@ -138,12 +141,55 @@ fn c21_no_grad_stores_nothing() {
         assert!(stored > 512 * (6 * 28 * 28) * 4, "the tape keeps at least what max-pool reads");
         assert!(nothing <= logits + 8192, "no_grad kept {nothing} bytes, the logits are {logits}");
         drop(z);
-        // Peaks, of what the two ways need from nothing.
-        let ((), tracked) = peak_of(|| drop(net.call(&x)));
-        let ((), untracked) = peak_of(|| no_grad(|| drop(net.call(&x))));
-        println!("peak of a forward: {tracked} bytes tracked, {untracked} under no_grad");
         let back_on = no_grad(|| kept_by(|| enable_grad(|| net.call(&x))).1);
         assert!(back_on > stored / 2, "enable_grad stores again");
+    });
+}
+
+#[test]
+fn c21_no_grad_lowers_the_peak_of_lenet_s_test_loop() {
+    let _alone = alone();
+    one_thread(|| {
+        let net = LeNet5::new(&Rng::new(0));
+        let (x, y) = batch(512);
+        // As it is often written: losses are added up, and one that is tracked holds its whole forward pass.
+        let test = || {
+            let mut total = Tensor::from(0f32);
+            (0..6).for_each(|_| total = &total + net.call(&x).cross_entropy(&y));
+            total.item()
+        };
+        test();
+        let (_, stored) = kept_by(|| net.call(&x).cross_entropy(&y));
+        let (a, tracked) = peak_of(test);
+        let (b, untracked) = peak_of(|| no_grad(test));
+        println!("peak of a test loop of LeNet-5: {tracked} bytes tracked, {untracked} under no_grad");
+        assert_eq!(a.to_bits(), b.to_bits(), "the same values to the bit");
+        assert!(tracked - untracked > 4 * stored, "{tracked} − {untracked}, a pass stores {stored}");
+        // One batch's widest moment: what conv1 gave and what ReLU makes of it.
+        assert!(untracked <= 2 * 512 * (6 * 28 * 28) * 4 * 11 / 10 + KEPT, "{untracked}");
+    });
+}
+
+#[test]
+fn c21_no_grad_lowers_the_peak_of_a_forward_to_two_layers() {
+    let _alone = alone();
+    one_thread(|| {
+        let (layers, n, width) = (12, 4096, 512);
+        let one = n * width * 4;
+        let rng = Rng::new(0);
+        let net: Vec<Linear> = (0..layers).map(|_| Linear::new(width, width, &rng)).collect();
+        let x = Tensor::randn([n, width], &rng);
+        // From nothing each time: what the product keeps for itself was made before.
+        let forward = || drop(net.iter().fold(x.clone(), |x, layer| layer.call(&x).relu()));
+        forward();
+        let ((), tracked) = peak_of(forward);
+        let ((), untracked) = peak_of(|| no_grad(forward));
+        println!("peak of {layers} layers of {one} bytes: {tracked} tracked, {untracked} under no_grad");
+        // Tracked, each layer leaves what its ReLU gave. Paused, a layer needs its operand and its result, and the
+        // freed blocks kept for the next one may add 16 MiB.
+        assert!(tracked >= layers * one, "{tracked}");
+        assert!(untracked <= 2 * one + KEPT + (1 << 20), "{untracked}");
+        assert!(untracked * 3 < tracked, "{untracked} of {tracked}");
     });
 }
 
@@ -197,11 +243,10 @@ fn c11_additions_keep_nothing_and_products_keep_their_operands() {
 }
 
 #[test]
-fn an_eager_step_s_peak_is_its_saved_bytes_and_gradients_and_a_tenth() {
+fn an_eager_step_s_peak_is_its_saved_bytes_gradients_the_widest_cotangent_and_a_tenth() {
     let _alone = alone();
     one_thread(|| {
         let net = LeNet5::new(&Rng::new(0));
-        // Large enough that the 16 MiB of freed blocks that may be kept for the next step are within the tenth.
         let (x, y) = batch(4096);
         let step = || {
             let loss = net.call(&x).cross_entropy(&y);
@@ -222,10 +267,11 @@ fn an_eager_step_s_peak_is_its_saved_bytes_and_gradients_and_a_tenth() {
             live();
         }
         println!("saved {saved}, gradients {gradients}, peaks {peaks:?}");
-        // Cotangents are gradients too. The widest operation is the ReLU after conv1: the one it gets, and the one
-        // it gives.
-        let cotangents = 2 * 4096 * (6 * 28 * 28) * 4;
-        let allowed = (saved + gradients + cotangents) * 11 / 10;
+        // Cotangents of activations are gradients too, and there is more than one only where it is widest: ReLU
+        // after conv1 is given one while it makes the next, when half of what was saved is freed already. Beside
+        // it stand the freed blocks that may be kept for the next step.
+        let cotangent = 4096 * (6 * 28 * 28) * 4;
+        let allowed = (saved + gradients + cotangent) * 11 / 10 + KEPT;
         assert!(peaks.iter().all(|p| *p <= allowed), "peaks {peaks:?} exceed {allowed}");
     });
 }
@@ -242,7 +288,7 @@ fn freed_blocks_that_are_kept_never_cost_much() {
     }
     let most = (100_000 + 10_000 * 200) * 4;
     let peak = PEAK.load(Relaxed) - before;
-    assert!(peak <= most + (17 << 20), "{peak}");
+    assert!(peak <= most + KEPT + (1 << 20), "{peak}");
     live();
     assert!(LIVE.load(Relaxed) <= before + 4096);
 }
@@ -303,7 +349,7 @@ fn shapes_allocate_nothing_for_four_billion_units() {
     let _alone = alone();
     let (outcome, peak) = peak_of(|| {
         shapes(|| {
-            let net = cotangent::nn::Linear::new(1 << 32, 1 << 20, &Rng::new(0));
+            let net = Linear::new(1 << 32, 1 << 20, &Rng::new(0));
             let y = net.call(&Tensor::zeros([64, 1 << 32]));
             let loss = y.square().mean();
             let g = loss.backward();

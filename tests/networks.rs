@@ -24,15 +24,25 @@ impl Choice {
 
 #[derive(Clone)]
 enum Layer {
-    Conv { w: Param, b: Option<Param>, conv: Conv },
-    Linear { w: Param, b: Option<Param> },
+    Conv {
+        w: Param,
+        b: Option<Param>,
+        conv: Conv,
+    },
+    Linear {
+        w: Param,
+        b: Option<Param>,
+    },
     Relu,
     Tanh,
     Sigmoid,
     Square,
     MaxPool(Pool),
     AvgPool(Pool),
-    Norm { gamma: Param, beta: Param },
+    Norm {
+        gamma: Param,
+        beta: Param,
+    },
     Dropout(Rng),
     /// `x + f(x)` through layers that keep the shape.
     Residual(Vec<Layer>),
@@ -177,7 +187,11 @@ impl Network {
                 let Ok([oh, ow]) = conv.output_size([h, w], [kh, kw]) else { return };
                 let fan = channels / groups * kh * kw;
                 let b = c.chance(70).then(|| Self::weight(c, &[out], 4));
-                layers.push(Layer::Conv { w: Self::weight(c, &[out, channels / groups, kh, kw], fan), b, conv });
+                layers.push(Layer::Conv {
+                    w: Self::weight(c, &[out, channels / groups, kh, kw], fan),
+                    b,
+                    conv,
+                });
                 *shape = [out, oh, ow];
                 if c.chance(60) {
                     layers.push(Layer::Relu);
@@ -309,8 +323,7 @@ fn networks(seeds: std::ops::Range<u64>) {
             })
             .collect();
         let eager = network.body();
-        let mut steps: Vec<Step<2, Vec<Tensor>>> =
-            (0..3).map(|_| Step::record(network.body())).collect();
+        let mut steps: Vec<Step<2, Vec<Tensor>>> = (0..3).map(|_| Step::record(network.body())).collect();
         steps.push(Step::record(network.body()).plain());
         let text = steps[0].plan([&batches[0].0, &batches[0].1]).to_string();
         blocked += usize::from(text.contains("blocks of"));
