@@ -74,6 +74,26 @@ pub(crate) unsafe trait Lane<T: Float>: Copy {
     unsafe fn where_greater(self, x: Self, yes: Self, no: Self) -> Self;
     /// `yes` where `self` is NaN, else `no`.
     unsafe fn where_nan(self, yes: Self, no: Self) -> Self;
+    /// The first `n` numbers at `p`, at most [`Lane::N`]; the others are zeros.
+    #[inline(always)]
+    unsafe fn load_first(p: *const T, n: usize) -> Self {
+        let mut x = [T::ZERO; 16];
+        // SAFETY: the caller's pointer is good for `n` numbers, and `x` has room for them.
+        unsafe {
+            (0..n).for_each(|i| x[i] = *p.add(i));
+            Self::load(x.as_ptr())
+        }
+    }
+    /// Put the first `n` numbers, at most [`Lane::N`], at `p`.
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut T, n: usize) {
+        let mut x = [T::ZERO; 16];
+        // SAFETY: as above.
+        unsafe {
+            self.store(x.as_mut_ptr());
+            (0..n).for_each(|i| *p.add(i) = x[i]);
+        }
+    }
     /// Whole numbers at `p`.
     #[inline(always)]
     unsafe fn load_whole<I: Whole>(p: *const I) -> Self {
@@ -290,6 +310,16 @@ lane!(__m512: f32, 16, 32, _mm512_setzero_ps _mm512_set1_ps _mm512_loadu_ps _mm5
       _mm512_fmadd_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_max_ps _mm512_min_ps,
       |a, b, yes, no| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), no, yes),
       _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), no, yes);
+    #[inline(always)]
+    unsafe fn load_first(p: *const f32, n: usize) -> Self {
+        // SAFETY: what the mask leaves out is not touched.
+        unsafe { _mm512_maskz_loadu_ps(((1u32 << n) - 1) as u16, p) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f32, n: usize) {
+        // SAFETY: as above.
+        unsafe { _mm512_mask_storeu_ps(p, ((1u32 << n) - 1) as u16, self) }
+    }
     #[inline(always)]
     unsafe fn load_whole<I: Whole>(p: *const I) -> Self {
         // SAFETY: the caller's pointer is good for 16 numbers of one of the two sizes there are.
@@ -515,7 +545,7 @@ mod tests {
         unsafe fn run<V: Lane<f32>>(self) {
             let nan = f32::NAN;
             let a = [1.0, -2.0, 3.5, nan, 0.0, f32::INFINITY, 7.0, 2.0].repeat(2);
-            let b = [2.0, -3.0, 3.5, 1.0, nan, 1.0, -7.0, 4.0].repeat(2);
+            let b = [2.0, -3.0, 3.5, 1.0, nan, 1.0, -7.0, 4.0].repeat(3);
             let same = |x: f32, y: f32| assert!(x == y || x.is_nan() && y.is_nan(), "{x} {y}");
             let check = |f: &dyn Fn(V, V) -> V, g: &dyn Fn(f32, f32) -> f32| {
                 for lane in (0..16).step_by(V::N) {
@@ -544,6 +574,11 @@ mod tests {
                     V::load_whole(ints[lane..].as_ptr()).mul(half).store_whole(q[lane..].as_mut_ptr());
                 }
                 assert_eq!((p, q), ([60; 16], [35_000; 16]));
+                for n in 0..=V::N {
+                    let mut y = [9.0; 16];
+                    V::load_first(b[2..].as_ptr(), n).store_first(y.as_mut_ptr(), n);
+                    (0..16).for_each(|i| same(y[i], if i < n { b[2 + i] } else { 9.0 }));
+                }
                 let rows: Vec<f32> = (0..256).map(|i| (i / 16 + i % 16 * i) as f32).collect();
                 let mut y = [0.0; 16];
                 V::sums(rows.as_ptr(), y.as_mut_ptr());

@@ -72,6 +72,22 @@ struct Cells {
     count: usize,
 }
 
+/// For the cells of window `$p, $q` that lie inside: `$from`, the element of the plane, and `$place` in the window.
+/// A closure would not be compiled for the instruction set.
+macro_rules! each {
+    ($windows:expr, $p:expr, $q:expr, |$from:ident, $place:ident| $body:block) => {
+        let (pool, rows, columns) = (&$windows.pool, $windows.axes[0][$p], $windows.axes[1][$q]);
+        for u in 0..rows.count {
+            let row = (rows.at + u * pool.dilation[0]) * pool.w + columns.at;
+            let first = (rows.first + u) * pool.kernel[1] + columns.first;
+            for v in 0..columns.count {
+                let ($from, $place) = ((row + v * pool.dilation[1]) * LANES, first + v);
+                $body
+            }
+        }
+    };
+}
+
 /// A window that slides over planes in lanes.
 pub(crate) struct Windows {
     pool: Pool,
@@ -127,19 +143,6 @@ impl Windows {
         [self.pool.h * self.pool.w * LANES, self.pool.oh * self.pool.ow * LANES]
     }
 
-    /// `f(element of x's plane, place in the window)` for the cells of window (p, q) that lie inside.
-    #[inline(always)]
-    unsafe fn each(&self, p: usize, q: usize, mut f: impl FnMut(usize, usize)) {
-        let (pool, rows, columns) = (&self.pool, self.axes[0][p], self.axes[1][q]);
-        for u in 0..rows.count {
-            let row = (rows.at + u * pool.dilation[0]) * pool.w;
-            for v in 0..columns.count {
-                let place = (rows.first + u) * pool.kernel[1] + columns.first + v;
-                f((row + columns.at + v * pool.dilation[1]) * LANES, place);
-            }
-        }
-    }
-
     /// The largest of each window, not below `floor`, and its place, of planes `x`.
     ///
     /// # Safety
@@ -161,7 +164,7 @@ impl Windows {
                 // SAFETY: `cells` are inside the plane, and `to` inside the result.
                 unsafe {
                     let (mut best, mut which, mut any) = (V::splat(f32::NEG_INFINITY), V::zero(), false);
-                    self.each(p, q, |from, at| {
+                    each!(self, p, q, |from, at| {
                         let (cell, at) = (V::load(x.add(from)), V::splat(at as f32));
                         if any {
                             which = cell.where_nan(at, cell.where_greater(best, at, which));
@@ -219,14 +222,14 @@ impl Windows {
                         unsafe {
                             let (g, at) =
                                 (V::load(g.as_ptr().add(from)), V::load_whole(at.as_ptr().add(from)));
-                            let (zero, half) = (V::zero(), |x: f32| V::splat(x));
+                            let zero = V::zero();
                             let to = dx.as_mut_ptr().add(to);
-                            half(0.5).where_greater(at, g, zero).store(to);
-                            let middle = half(1.5).where_greater(at, g, zero);
-                            at.where_greater(half(0.5), middle, zero).store(to.add(LANES));
-                            let middle = half(2.5).where_greater(at, g, zero);
-                            at.where_greater(half(1.5), middle, zero).store(to.add(wide));
-                            at.where_greater(half(2.5), g, zero).store(to.add(wide + LANES));
+                            V::splat(0.5).where_greater(at, g, zero).store(to);
+                            let middle = V::splat(1.5).where_greater(at, g, zero);
+                            at.where_greater(V::splat(0.5), middle, zero).store(to.add(LANES));
+                            let middle = V::splat(2.5).where_greater(at, g, zero);
+                            at.where_greater(V::splat(1.5), middle, zero).store(to.add(wide));
+                            at.where_greater(V::splat(2.5), g, zero).store(to.add(wide + LANES));
                         }
                     }
                 }
@@ -236,10 +239,10 @@ impl Windows {
             for (p, q) in (0..oh).flat_map(|p| (0..ow).map(move |q| (p, q))) {
                 for lane in (0..LANES).step_by(V::N) {
                     let from = (p * ow + q) * LANES + lane;
-                    // SAFETY: as above; `each` gives cells inside.
+                    // SAFETY: as above; `each!` gives cells inside.
                     unsafe {
                         let (g, at) = (V::load(g.as_ptr().add(from)), V::load_whole(at.as_ptr().add(from)));
-                        self.each(p, q, |to, place| {
+                        each!(self, p, q, |to, place| {
                             let to = dx.as_mut_ptr().add(to + lane);
                             let (old, i) = (V::load(to), V::splat(place as f32));
                             let (low, high) = (i.sub(V::splat(0.5)), i.add(V::splat(0.5)));
@@ -261,10 +264,10 @@ impl Windows {
             for (p, q) in (0..oh).flat_map(|p| (0..ow).map(move |q| (p, q))) {
                 for lane in (0..LANES).step_by(V::N) {
                     let to = (p * ow + q) * LANES + lane;
-                    // SAFETY: `each` gives cells inside, and the slices hold all planes.
+                    // SAFETY: `each!` gives cells inside, and the slices hold all planes.
                     unsafe {
                         let (mut found, at) = (V::zero(), V::load_whole(at.as_ptr().add(to)));
-                        self.each(p, q, |from, place| {
+                        each!(self, p, q, |from, place| {
                             let (t, i) = (V::load(t.as_ptr().add(from + lane)), V::splat(place as f32));
                             let (low, high) = (i.sub(V::splat(0.5)), i.add(V::splat(0.5)));
                             found = at.where_greater(low, high.where_greater(at, t, found), found);
@@ -284,10 +287,12 @@ impl Windows {
             let x = &x[plane * before..][..before];
             for (p, q) in (0..oh).flat_map(|p| (0..ow).map(move |q| (p, q))) {
                 for lane in (0..LANES).step_by(V::N) {
-                    // SAFETY: `each` gives cells inside, and the slices hold all planes.
+                    // SAFETY: `each!` gives cells inside, and the slices hold all planes.
                     unsafe {
                         let mut sum = V::zero();
-                        self.each(p, q, |from, _| sum = sum.add(V::load(x.as_ptr().add(from + lane))));
+                        each!(self, p, q, |from, _place| {
+                            sum = sum.add(V::load(x.as_ptr().add(from + lane)));
+                        });
                         let y = y.as_mut_ptr().add((p * ow + q) * LANES + lane);
                         sum.div(V::splat(by[p * ow + q])).store(y);
                     }
@@ -308,10 +313,10 @@ impl Windows {
             for (p, q) in (0..oh).flat_map(|p| (0..ow).map(move |q| (p, q))) {
                 for lane in (0..LANES).step_by(V::N) {
                     let from = (p * ow + q) * LANES + lane;
-                    // SAFETY: `each` gives cells inside, and the slices hold all planes.
+                    // SAFETY: `each!` gives cells inside, and the slices hold all planes.
                     unsafe {
                         let part = V::load(g.as_ptr().add(from)).div(V::splat(by[p * ow + q]));
-                        self.each(p, q, |to, _| {
+                        each!(self, p, q, |to, _place| {
                             let to = dx.as_mut_ptr().add(to + lane);
                             if self.halves { part } else { V::load(to).add(part) }.store(to);
                         });
