@@ -184,6 +184,9 @@ impl Compiler {
         }
         let offered = |i: &&usize| {
             let (specs, axes) = (self.block_specs(**i, LANES), &self.s.axes[**i]);
+            if specs.iter().zip(axes).all(|(s, a)| a.is_none() || s.shape.len() == LANES) {
+                return false;
+            }
             self.block_op(**i, LANES).lanes(&specs, axes, &[]).is_some()
         };
         if members.iter().find(offered).is_none() {
