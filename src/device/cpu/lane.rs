@@ -484,13 +484,16 @@ pub(crate) fn on_every_isa(f: impl Fn()) {
 }
 
 fn dispatch_on<T: Float>(isa: Isa, kernel: impl Kernel<T>) {
+    // A function for each kernel: several in one would crowd each other out of the registers.
     #[cfg(target_arch = "x86_64")]
+    #[inline(never)]
     #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
     unsafe fn avx512<T: Float>(kernel: impl Kernel<T>) {
         // SAFETY: this function's features are the register's.
         unsafe { kernel.run::<T::V512>() }
     }
     #[cfg(target_arch = "x86_64")]
+    #[inline(never)]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn avx2<T: Float>(kernel: impl Kernel<T>) {
         // SAFETY: this function's features are the register's.

@@ -397,33 +397,49 @@ impl Kernel<f32> for Correlate<'_> {
                     (sweep.y, sweep.place, sweep.positions) = (block.as_mut_ptr(), None, positions);
                     sweep.floor = f32::NEG_INFINITY;
                 }
-                // SAFETY: as above; `Walk::check` has looked at every address, and `y` has room for the channels.
-                unsafe {
-                    match (halves, V::REGISTERS == 32, o.len()) {
-                        (false, true, 1) => sweep.run::<V, 1, 8, 3>(),
-                        (false, true, 2) => sweep.run::<V, 2, 8, 3>(),
-                        (false, true, 3) => sweep.run::<V, 3, 8, 3>(),
-                        (false, true, 4) => sweep.run::<V, 4, 6, 3>(),
-                        (false, true, 5) => sweep.run::<V, 5, 5, 2>(),
-                        (false, true, _) => sweep.run::<V, 6, 4, 2>(),
-                        (false, false, 1) => sweep.run::<V, 1, 8, 3>(),
-                        (false, false, 2) => sweep.run::<V, 2, 6, 3>(),
-                        (false, false, _) => sweep.run::<V, 3, 4, 2>(),
-                        (true, true, 1) => sweep.run_halves::<V, 1, 8>(),
-                        (true, true, 2) => sweep.run_halves::<V, 2, 8>(),
-                        (true, true, 3) => sweep.run_halves::<V, 3, 8>(),
-                        (true, true, 4) => sweep.run_halves::<V, 4, 4>(),
-                        (true, true, 5) => sweep.run_halves::<V, 5, 4>(),
-                        (true, true, _) => sweep.run_halves::<V, 6, 4>(),
-                        (true, false, 1) => sweep.run_halves::<V, 1, 8>(),
-                        (true, false, 2) => sweep.run_halves::<V, 2, 4>(),
-                        (true, false, _) => sweep.run_halves::<V, 3, 4>(),
-                    }
-                    if let (Some(pool), Some(place)) = (whole, &place) {
-                        let to = (y.as_mut_ptr(), place.at(first * after * LANES));
-                        pool.max::<V>(o.len(), block.as_ptr(), to.0, to.1, floor);
-                    }
+                match (halves, o.len()) {
+                    (false, 1) => dispatch(Tiles::<1, false>(sweep)),
+                    (false, 2) => dispatch(Tiles::<2, false>(sweep)),
+                    (false, 3) => dispatch(Tiles::<3, false>(sweep)),
+                    (false, 4) => dispatch(Tiles::<4, false>(sweep)),
+                    (false, 5) => dispatch(Tiles::<5, false>(sweep)),
+                    (false, _) => dispatch(Tiles::<6, false>(sweep)),
+                    (true, 1) => dispatch(Tiles::<1, true>(sweep)),
+                    (true, 2) => dispatch(Tiles::<2, true>(sweep)),
+                    (true, 3) => dispatch(Tiles::<3, true>(sweep)),
+                    (true, 4) => dispatch(Tiles::<4, true>(sweep)),
+                    (true, 5) => dispatch(Tiles::<5, true>(sweep)),
+                    (true, _) => dispatch(Tiles::<6, true>(sweep)),
                 }
+                if let (Some(pool), Some(place)) = (whole, &place) {
+                    let to = (y.as_mut_ptr(), place.at(first * after * LANES));
+                    // SAFETY: as above; `y` and `place` have room for these channels.
+                    unsafe { pool.max::<V>(o.len(), block.as_ptr(), to.0, to.1, floor) };
+                }
+            }
+        }
+    }
+}
+
+/// A tile of `OB` channels over all positions, pooled by 2×2 windows or not: a function of its own.
+struct Tiles<'a, const OB: usize, const HALVES: bool>(Sweep<'a>);
+
+impl<const OB: usize, const HALVES: bool> Kernel<f32> for Tiles<'_, OB, HALVES> {
+    #[inline(always)]
+    unsafe fn run<V: Lane<f32>>(self) {
+        // SAFETY: `V`'s instruction set is here, as the caller promises; `Walk::check` has looked at every address, and
+        // the maker of the sweep has seen to room for the channels.
+        unsafe {
+            match (HALVES, V::REGISTERS == 32, OB) {
+                (false, true, 1..=3) => self.0.run::<V, OB, 8, 3>(),
+                (false, true, 4) => self.0.run::<V, OB, 6, 3>(),
+                (false, true, 5) => self.0.run::<V, OB, 5, 2>(),
+                (false, true, _) => self.0.run::<V, OB, 4, 2>(),
+                (false, false, 1) => self.0.run::<V, OB, 8, 3>(),
+                (false, false, 2) => self.0.run::<V, OB, 6, 3>(),
+                (false, false, _) => self.0.run::<V, OB, 4, 2>(),
+                (true, true, 1..=3) | (true, false, 1) => self.0.run_halves::<V, OB, 8>(),
+                (true, _, _) => self.0.run_halves::<V, OB, 4>(),
             }
         }
     }
@@ -627,16 +643,6 @@ struct WeightGradient<'a> {
     scratch: &'a mut [u8],
 }
 
-/// Calls `$f::<V, OB, KB>` for the numbers at hand: a tile of `OB · KB` sums.
-macro_rules! tile {
-    ($f:ident, $v:ty, ($o:expr, $k:expr), $arguments:tt, $($ob:literal: $($kb:literal)*;)*) => {
-        match ($o, $k) {
-            $($(($ob, $kb) => $f::<$v, $ob, $kb> $arguments,)*)*
-            other => unreachable!("no tile of {other:?}"),
-        }
-    };
-}
-
 impl Kernel<f32> for WeightGradient<'_> {
     #[inline(always)]
     unsafe fn run<V: Lane<f32>>(self) {
@@ -648,8 +654,7 @@ impl Kernel<f32> for WeightGradient<'_> {
         assert_eq!(x.len(), walk.groups * walk.planes.plain());
         assert_eq!(g.len(), walk.groups * made * positions * LANES);
         assert_eq!(dw.len(), walk.groups * made * window);
-        let (most, widest) =
-            if V::REGISTERS == 32 { (MOST, [8, 8, 7, 6, 5, 4]) } else { (3, [8, 5, 4, 0, 0, 0]) };
+        let most = if V::REGISTERS == 32 { MOST } else { 3 };
         for group in 0..walk.groups {
             let x = walk.planes.copy(&x[group * walk.planes.plain()..][..walk.planes.plain()], copy);
             for o in even(made, most) {
@@ -657,28 +662,22 @@ impl Kernel<f32> for WeightGradient<'_> {
                 let row = o * ow * LANES * size_of::<f32>();
                 let rows = if oh * row <= 2 * ROWS { oh } else { (ROWS / row).max(1) };
                 for start in (0..oh).step_by(rows) {
-                    for taps in even(window, widest[o - 1]) {
-                        let tile = Tile {
-                            walk,
-                            rows: [start, (start + rows).min(oh)],
-                            columns: ow,
-                            step,
-                            x: x.as_ptr(),
-                            g: g[first * positions * LANES..].as_ptr(),
-                            sums: sums.as_mut_ptr(),
-                            first: taps.start,
-                        };
-                        // SAFETY: `V`'s instruction set is here, as the caller promises; `Walk::check` has looked at
-                        // the addresses.
-                        unsafe {
-                            if V::REGISTERS == 32 {
-                                tile!(correlate, V, (o, taps.len()), (tile), 1: 1 2 3 4 5 6 7 8; 2: 1 2 3 4 5 6 7 8;
-                                    3: 1 2 3 4 5 6 7; 4: 1 2 3 4 5 6; 5: 1 2 3 4 5; 6: 1 2 3 4;)
-                            } else {
-                                tile!(correlate, V, (o, taps.len()), (tile), 1: 1 2 3 4 5 6 7 8; 2: 1 2 3 4 5;
-                                    3: 1 2 3 4;)
-                            }
-                        }
+                    let strip = Strip {
+                        walk,
+                        rows: [start, (start + rows).min(oh)],
+                        columns: ow,
+                        step,
+                        x: x.as_ptr(),
+                        g: g[first * positions * LANES..].as_ptr(),
+                        sums: sums.as_mut_ptr(),
+                    };
+                    match o {
+                        1 => dispatch(TapTiles::<1>(strip)),
+                        2 => dispatch(TapTiles::<2>(strip)),
+                        3 => dispatch(TapTiles::<3>(strip)),
+                        4 => dispatch(TapTiles::<4>(strip)),
+                        5 => dispatch(TapTiles::<5>(strip)),
+                        _ => dispatch(TapTiles::<6>(strip)),
                     }
                 }
                 let (sums, y) = (&sums[..o * window * LANES], &mut dw[first * window..][..o * window]);
@@ -689,8 +688,8 @@ impl Kernel<f32> for WeightGradient<'_> {
     }
 }
 
-/// Some taps of some output channels, over some rows of positions.
-struct Tile<'a> {
+/// Some output channels, over some rows of positions.
+struct Strip<'a> {
     walk: &'a Walk,
     rows: [usize; 2],
     columns: usize,
@@ -698,21 +697,50 @@ struct Tile<'a> {
     x: *const f32,
     g: *const f32,
     sums: *mut f32,
-    first: usize,
+}
+
+/// All taps of `OB` channels, a tile after the other: a function of its own.
+struct TapTiles<'a, const OB: usize>(Strip<'a>);
+
+impl<const OB: usize> Kernel<f32> for TapTiles<'_, OB> {
+    #[inline(always)]
+    unsafe fn run<V: Lane<f32>>(self) {
+        let widest = match (V::REGISTERS == 32, OB) {
+            (true, _) => [8, 8, 7, 6, 5, 4][OB - 1],
+            (false, _) => [8, 5, 4, 0, 0, 0][OB - 1],
+        };
+        for taps in even(self.0.walk.taps.len(), widest.max(1)) {
+            let (t, first) = (&self.0, taps.start);
+            // SAFETY: `V`'s instruction set is here, as the caller promises; `Walk::check` has looked at the addresses.
+            unsafe {
+                match taps.len() {
+                    1 => correlate::<V, OB, 1>(t, first),
+                    2 => correlate::<V, OB, 2>(t, first),
+                    3 => correlate::<V, OB, 3>(t, first),
+                    4 => correlate::<V, OB, 4>(t, first),
+                    5 if OB <= 5 => correlate::<V, OB, 5>(t, first),
+                    6 if OB <= 4 => correlate::<V, OB, 6>(t, first),
+                    7 if OB <= 3 => correlate::<V, OB, 7>(t, first),
+                    8 if OB <= 2 => correlate::<V, OB, 8>(t, first),
+                    n => unreachable!("no tile of {OB} channels and {n} taps"),
+                }
+            }
+        }
+    }
 }
 
 /// `sums[o][tap] += Σ_position g[o][position] · x[position + tap]`, a sum a lane, from 0 at the first row on.
 #[inline(always)]
-unsafe fn correlate<V: Lane<f32>, const OB: usize, const KB: usize>(t: Tile<'_>) {
+unsafe fn correlate<V: Lane<f32>, const OB: usize, const KB: usize>(t: &Strip<'_>, first: usize) {
     let (window, plane) = (t.walk.taps.len(), t.walk.out[1] * LANES);
     for lane in (0..LANES).step_by(V::N) {
         // SAFETY: the caller's.
         unsafe {
             let mut from = [t.x; KB];
             for k in 0..KB {
-                from[k] = t.x.offset(t.walk.taps.get_unchecked(t.first + k)[0] as isize).add(lane);
+                from[k] = t.x.offset(t.walk.taps.get_unchecked(first + k)[0] as isize).add(lane);
             }
-            let (g, to) = (t.g.add(lane), t.sums.add(t.first * LANES + lane));
+            let (g, to) = (t.g.add(lane), t.sums.add(first * LANES + lane));
             let mut sum = [[V::zero(); KB]; OB];
             if t.rows[0] > 0 {
                 for o in 0..OB {
