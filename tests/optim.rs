@@ -1,5 +1,9 @@
 //! Optimisers, schedules, step sizes and clipping against PyTorch's pseudo-code and the lecture's rows.
 
+#[path = "pytorch/golden.rs"]
+#[rustfmt::skip]
+mod golden;
+
 use std::collections::HashMap;
 
 use cotangent::{
@@ -10,35 +14,6 @@ use cotangent::{
         clip_grad_value,
     },
 };
-
-// The expected numbers come from these lines of Python, written after the pseudo-code on PyTorch's pages:
-//
-//   C, D, START = [1.0, 0.5, 3.0], [0.2, -0.3, 0.0], [1.0, -2.0, 0.25]
-//   def run(update, maximize=False, steps=5):
-//       th, st = START[:], [{} for _ in START]
-//       for t in range(1, steps + 1):
-//           for i in range(3):
-//               g = C[i] * th[i] + D[i]
-//               th[i] = update(th[i], -g if maximize else g, st[i], t)
-//       return th
-//   def sgd(lr, momentum=0, dampening=0, weight_decay=0, nesterov=False):
-//       def update(p, g, s, t):
-//           if weight_decay: g = g + weight_decay * p
-//           if momentum:
-//               s['b'] = g if 'b' not in s else momentum * s['b'] + (1 - dampening) * g
-//               g = g + momentum * s['b'] if nesterov else s['b']
-//           return p - lr * g
-//       return update
-//   def adam(lr, b1=0.9, b2=0.999, eps=1e-8, weight_decay=0, amsgrad=False, apart=False):
-//       def update(p, g, s, t):
-//           if weight_decay:
-//               if apart: p = p * (1 - lr * weight_decay)
-//               else: g = g + weight_decay * p
-//           s['m'] = s.get('m', 0.0) + (g - s.get('m', 0.0)) * (1 - b1)
-//           s['v'] = b2 * s.get('v', 0.0) + (1 - b2) * g * g
-//           v = s['x'] = max(s.get('x', 0.0), s['v']) if amsgrad else s['v']
-//           return p - lr / (1 - b1**t) * s['m'] / (sqrt(v) / sqrt(1 - b2**t) + eps)
-//       return update
 
 /// Two parameters, `[2]` and `[]`, starting at (1, −2) and ¼.
 fn model(dtype: DType) -> Vec<Param> {
@@ -66,50 +41,38 @@ fn close(a: &[f64], b: &[f64], tolerance: f64) {
     assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance * b.abs().max(1.0)), "{a:?}\n{b:?}");
 }
 
-fn all() -> Vec<(Box<dyn Optimizer>, [f64; 3])> {
+/// The optimisers of `golden::OPTIMISERS`, in its order.
+fn all() -> Vec<Box<dyn Optimizer>> {
     vec![
-        (Box::new(Sgd::new(0.1)), [0.508588, -1.4118304375000001, 0.0420175]),
-        (Box::new(Sgd::new(0.1).momentum(0.9)), [-0.2349920000000002, -0.4846054375, -0.19457000000000002]),
-        (
-            Box::new(Sgd::new(0.1).momentum(0.9).dampening(0.5)),
-            [0.10362174999999985, -0.95595146484375, -0.16108203125],
-        ),
-        (
-            Box::new(Sgd::new(0.1).momentum(0.9).weight_decay(0.01).nesterov(true)),
-            [-0.33074912202513457, -0.2016816661574221, -0.08656606546755541],
-        ),
-        (
-            Box::new(Sgd::new(0.1).momentum(0.9).dampening(0.25).weight_decay(0.01).maximize(true)),
-            [2.5544976369781245, -3.526664560328541, 1.6225933588887922],
-        ),
-        (Box::new(Adam::new(0.1)), [0.5060165232175203, -1.5021190045482795, -0.1276039342128828]),
-        (
-            Box::new(Adam::new(0.3).betas(0.4, 0.8).eps(1e-3).weight_decay(0.1).amsgrad(true)),
-            [-0.1350207357316101, -0.6142686673191856, 0.005190598805288438],
-        ),
-        (
-            Box::new(Adam::new(0.1).maximize(true)),
-            [1.5020551331027203, -2.5012965533111857, 0.7480930751040515],
-        ),
-        (Box::new(AdamW::new(0.1)), [0.5021014882155268, -1.4931859957348685, -0.12753156895976453]),
-        (
-            Box::new(AdamW::new(0.3).betas(0.8, 0.5).weight_decay(0.2).amsgrad(true)),
-            [-0.32576525912941423, -0.22210272470622133, 0.05991500872117224],
-        ),
+        Box::new(Sgd::new(0.1)),
+        Box::new(Sgd::new(0.1).momentum(0.9)),
+        Box::new(Sgd::new(0.1).momentum(0.9).dampening(0.5)),
+        Box::new(Sgd::new(0.1).momentum(0.9).weight_decay(0.01).nesterov(true)),
+        Box::new(Sgd::new(0.1).momentum(0.9).dampening(0.25).weight_decay(0.01).maximize(true)),
+        Box::new(Adam::new(0.1)),
+        Box::new(Adam::new(0.3).betas(0.4, 0.8).eps(1e-3).weight_decay(0.1).amsgrad(true)),
+        Box::new(Adam::new(0.1).maximize(true)),
+        Box::new(AdamW::new(0.1)),
+        Box::new(AdamW::new(0.3).betas(0.8, 0.5).weight_decay(0.2).amsgrad(true)),
     ]
 }
 
 #[test]
 fn e15_optimisers_give_pytorchs_numbers() {
+    assert_eq!(all().len(), golden::OPTIMISERS.len());
     for dtype in [DType::F64, DType::F32] {
-        for (i, (optimiser, want)) in all().iter().enumerate() {
+        for (optimiser, (name, f64s, f32s)) in all().iter().zip(golden::OPTIMISERS) {
             let m = model(dtype);
-            for _ in 0..5 {
+            for _ in 0..10 {
                 optimiser.step(&m, &loss(&m).backward());
             }
             // Also a parameter without axes keeps its type beside the F64 rate.
-            assert!(m.iter().all(|p| p.value().dtype() == dtype), "{i}");
-            close(&values(&m), want, if dtype == DType::F64 { 1e-12 } else { 2e-6 });
+            assert!(m.iter().all(|p| p.value().dtype() == dtype), "{name}");
+            println!("{name}: {dtype}");
+            match dtype {
+                DType::F64 => close(&values(&m), &f64s, 1e-13),
+                _ => close(&values(&m), &f32s, 1e-6),
+            }
         }
     }
 }
@@ -124,7 +87,7 @@ fn a_rate_of_f64_leaves_f32_arithmetic_alone() {
 
 #[test]
 fn recorded_steps_are_eager_steps_bit_for_bit() {
-    for (i, ((eager, _), (recorded, _))) in all().into_iter().zip(all()).enumerate() {
+    for (i, (eager, recorded)) in all().into_iter().zip(all()).enumerate() {
         let (m, n) = (model(DType::F32), model(DType::F32));
         let recorded: std::sync::Arc<dyn Optimizer> = recorded.into();
         let mut step = {
@@ -155,9 +118,7 @@ fn recorded_steps_are_eager_steps_bit_for_bit() {
 
 #[test]
 fn resumed_is_uninterrupted_bit_for_bit() {
-    for (i, ((through, _), ((before, _), (after, _)))) in
-        all().into_iter().zip(all().into_iter().zip(all())).enumerate()
-    {
+    for (i, (through, (before, after))) in all().into_iter().zip(all().into_iter().zip(all())).enumerate() {
         let (m, n) = (model(DType::F32), model(DType::F32));
         for _ in 0..6 {
             through.step(&m, &loss(&m).backward());
@@ -414,6 +375,30 @@ fn e15_schedules_give_pytorchs_numbers() {
     close(&rates(&Schedule::constant(0.3), 2), &[0.3, 0.3], 0.0);
     // SequentialLR([LinearLR(start_factor=1/3, total_iters=2), StepLR(2)], milestones=[2])
     close(&rates(&Schedule::step(3.0, 2).warm_up(2), 6), &[1.0, 2.0, 3.0, 3.0, 0.3, 0.3], 1e-15);
+}
+
+#[test]
+fn schedules_give_pytorchs_rates() {
+    let one_cycle = |anneal| Schedule::OneCycle {
+        max_rate: 0.1,
+        total: 13,
+        pct_start: 0.3,
+        anneal,
+        div_factor: 25.0,
+        final_div_factor: 1e4,
+        three_phase: false,
+    };
+    let ours = [
+        Schedule::Step { rate: 0.1, step_size: 4, gamma: 0.5 },
+        Schedule::cosine(0.1, 12),
+        one_cycle(Anneal::Cosine),
+        one_cycle(Anneal::Linear),
+    ];
+    assert_eq!(ours.len(), golden::SCHEDULES.len());
+    for (schedule, (name, rates)) in ours.iter().zip(golden::SCHEDULES) {
+        println!("{name}");
+        close(&(0..12).map(|k| schedule.at(k)).collect::<Vec<_>>(), &rates, 1e-15);
+    }
 }
 
 #[test]

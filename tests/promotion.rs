@@ -1,40 +1,11 @@
 //! Types of mixtures and their printing, as PyTorch gives them.
 
+#[path = "pytorch/golden.rs"]
+#[rustfmt::skip]
+mod golden;
+
 use cotangent::{DType, DType::*, Tensor, attempt};
-
-/// `torch.result_type` of two tensors with axes, from PyTorch's table (torch 2: `torch.promote_types`).
-/// Rows and columns: bool, uint8, int32, int64, float32, float64.
-#[rustfmt::skip]
-const AXES: [[DType; 6]; 6] = [
-    [Bool, U8,  I32, I64, F32, F64],
-    [U8,   U8,  I32, I64, F32, F64],
-    [I32,  I32, I32, I64, F32, F64],
-    [I64,  I64, I64, I64, F32, F64],
-    [F32,  F32, F32, F32, F32, F64],
-    [F64,  F64, F64, F64, F64, F64],
-];
-
-/// A tensor with axes (row) and one without (column): only a higher category of the second counts.
-#[rustfmt::skip]
-const ZERO: [[DType; 6]; 6] = [
-    [Bool, U8,  I32, I64, F32, F64],
-    [U8,   U8,  U8,  U8,  F32, F64],
-    [I32,  I32, I32, I32, F32, F64],
-    [I64,  I64, I64, I64, F32, F64],
-    [F32,  F32, F32, F32, F32, F32],
-    [F64,  F64, F64, F64, F64, F64],
-];
-
-/// A tensor (row) and a plain number: truth value, whole, real. Reals beside integers become the default type.
-#[rustfmt::skip]
-const NUMBER: [[DType; 2]; 6] = [
-    [I64, F32],
-    [U8,  F32],
-    [I32, F32],
-    [I64, F32],
-    [F32, F32],
-    [F64, F64],
-];
+use golden::{AXES, NUMBER, PRINTED, ZERO};
 
 fn of(dtype: DType, shape: &[usize]) -> Tensor {
     Tensor::ones(shape.to_vec()).cast(dtype)
@@ -123,72 +94,74 @@ fn b1_integers_divide_to_reals_and_wrap_as_pytorch_s() {
 
 // ---- printing: what `print(torch.tensor(..))` shows, with types without `torch.` ----
 
-fn shows(x: impl Into<Tensor>, text: &str) {
-    assert_eq!(x.into().to_string(), text);
-}
-
-#[test]
-fn b1_numbers_print_as_pytorch_s() {
-    shows(Tensor::from(3.0f32), "tensor(3.)");
-    shows(Tensor::from(0.5f32), "tensor(0.5000)");
-    shows(Tensor::from(-7i64), "tensor(-7)");
-    shows(Tensor::from(true), "tensor(True)");
-    shows(Tensor::from(f32::NAN), "tensor(nan)");
-    shows(Tensor::from(-f32::INFINITY), "tensor(-inf)");
-    shows(Tensor::from(1e10f32), "tensor(1.0000e+10)");
-    shows(Tensor::from(1e-5f32), "tensor(1.0000e-05)");
-    shows(Tensor::from(2.5), "tensor(2.5000, dtype=float64)");
-    shows(Tensor::from(-7i32), "tensor(-7, dtype=int32)");
-    shows(Tensor::from(7u8), "tensor(7, dtype=uint8)");
+/// The tensors of `golden::PRINTED`, in its order.
+fn printed() -> Vec<Tensor> {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let to = |end: i64| Tensor::arange(0, end);
+    vec![
+        Tensor::from(3f32),
+        Tensor::from(0.5f32),
+        Tensor::from(-7i64),
+        Tensor::from(true),
+        Tensor::from(nan),
+        Tensor::from(-inf),
+        Tensor::from(1e10f32),
+        Tensor::from(1e-5f32),
+        Tensor::from(2.5),
+        Tensor::from(-7i32),
+        Tensor::from(7u8),
+        Tensor::from([1f32, 2.0, 3.0]),
+        Tensor::from([0f32, 0.0]),
+        Tensor::from([1f32, -2.5, 100.0]),
+        Tensor::from([nan, 1.0]),
+        Tensor::from([inf, 10.0, -1.0]),
+        Tensor::from([nan, 0.5]),
+        Tensor::from([1f32, 10_000.0]),
+        Tensor::from([0.001f32, 2.0]),
+        Tensor::from([0.002f32, 2.0]),
+        Tensor::from([true, false]),
+        Tensor::from([1i64, -20, 300]),
+        Tensor::from([[1f32, 2.0], [3.0, 4.0]]),
+        Tensor::from([[[1i64, 2], [3, 4]], [[5, 6], [7, 8]]]),
+        Tensor::zeros([0]),
+        Tensor::zeros([0, 3]),
+        Tensor::zeros([0]).cast(I64),
+        to(4).reshape([2, 2]).t(),
+        to(30),
+        to(1001),
+        Tensor::zeros([100, 100]),
+        to(9).cast(F64) + 0.5,
+        Tensor::eye(3),
+        Tensor::from([1e-8f32, 1.0]),
+        Tensor::from([123456f32, 0.1]),
+        Tensor::from([1e8f32, 1.0]),
+        Tensor::from([16777216f32]),
+        Tensor::from([-0f32, 0.0]),
+        to(24).cast(F32).reshape([2, 3, 4]) / 8.0,
+        to(2000).cast(F32).reshape([2, 1000]),
+        Tensor::from([0.5, inf]),
+        Tensor::from([1e-5, nan]),
+        Tensor::from([[0.1f32], [12.25]]),
+        to(40).cast(F32).reshape([1, 40]) * 1.5,
+        Tensor::zeros([2, 0, 3]),
+        Tensor::from([255u8, 0]),
+        Tensor::from([99999f32]),
+        Tensor::from([100000f32]),
+        Tensor::from([1.5f32, 1234.5]),
+        Tensor::from([1e4f32, 1.5]),
+    ]
 }
 
 #[test]
 fn b1_tensors_print_as_pytorch_s() {
-    shows([1f32, 2.0, 3.0], "tensor([1., 2., 3.])");
-    shows([0f32, 0.0], "tensor([0., 0.])");
-    shows([1f32, -2.5, 100.0], "tensor([  1.0000,  -2.5000, 100.0000])");
-    shows([f32::NAN, 1.0], "tensor([nan, 1.])");
-    shows([f32::INFINITY, 10.0, -1.0], "tensor([inf, 10., -1.])");
-    shows([f32::NAN, 0.5], "tensor([   nan, 0.5000])");
-    shows([1f32, 10_000.0], "tensor([1.0000e+00, 1.0000e+04])");
-    shows([0.001f32, 2.0], "tensor([1.0000e-03, 2.0000e+00])");
-    shows([0.002f32, 2.0], "tensor([0.0020, 2.0000])");
-    shows([true, false], "tensor([ True, False])");
-    shows([1i64, -20, 300], "tensor([  1, -20, 300])");
-    shows([[1f32, 2.0], [3.0, 4.0]], "tensor([[1., 2.],\n        [3., 4.]])");
-    shows(
-        [[[1i64, 2], [3, 4]], [[5, 6], [7, 8]]],
-        "tensor([[[1, 2],\n         [3, 4]],\n\n        [[5, 6],\n         [7, 8]]])",
-    );
-    shows(Tensor::zeros([0]), "tensor([])");
-    shows(Tensor::zeros([0, 3]), "tensor([], size=(0, 3))");
-    shows(Tensor::zeros([0]).cast(I64), "tensor([], dtype=int64)");
-    shows(Tensor::arange(0, 4).reshape([2, 2]).t(), "tensor([[0, 2],\n        [1, 3]])");
+    assert_eq!(printed().len(), PRINTED.len());
+    let differ: Vec<String> = printed()
+        .iter()
+        .zip(PRINTED)
+        .filter(|(x, text)| x.to_string() != *text)
+        .map(|(x, text)| format!("ours:\n{x}\nPyTorch's:\n{text}\n"))
+        .collect();
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
+    // What PyTorch calls `requires_grad=True`.
     assert_eq!(Tensor::from([1f32]).tracked().to_string(), "tensor([1.], tracked)");
-}
-
-#[test]
-fn b1_long_tensors_wrap_and_large_ones_are_summarised() {
-    let lines = Tensor::arange(0, 30).to_string();
-    // 80 columns less 7 for `tensor(`, 4 a number: 18 a line.
-    assert_eq!(
-        lines.lines().next().unwrap(),
-        "tensor([ 0,  1,  2,  3,  4,  5,  6,  7,  8,  9, 10, 11, 12, 13, 14, 15, 16, 17,"
-    );
-    assert_eq!(lines.lines().nth(1).unwrap(), "        18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29])");
-    shows(Tensor::arange(0, 1001), "tensor([   0,    1,    2,  ...,  998,  999, 1000])");
-    let square = Tensor::zeros([100, 100]).to_string();
-    let row = "[0., 0., 0.,  ..., 0., 0., 0.]";
-    assert_eq!(
-        square,
-        format!(
-            "tensor([{row},\n        {row},\n        {row},\n        ...,\n        {row},\n        {row},\n        {row}])"
-        )
-    );
-    // Types that do not fit on the line go to the next.
-    let text = (Tensor::arange(0, 9).cast(F64) + 0.5).to_string();
-    assert_eq!(
-        text,
-        "tensor([0.5000, 1.5000, 2.5000, 3.5000, 4.5000, 5.5000, 6.5000, 7.5000, 8.5000],\n       dtype=float64)"
-    );
 }
