@@ -52,7 +52,7 @@ fn e1_to_e12_cross_entropy_and_its_gradient_under_every_option_are_pytorch_s() {
             }
         };
         close("losses", v.to_vec(), value);
-        let g = g.get(&x).map_or_else(|| vec![0.0; x.numel()], |g| g.to_vec());
+        let g: Vec<f64> = g.get(&x).map_or_else(|| vec![0.0; x.numel()], |g| g.to_vec());
         // Where nothing counts, the mean is 0/0 in both, and ours has the derivative of that; PyTorch says 0.
         if v.numel() == 1 && value[0].is_nan() {
             assert!(g.iter().all(|g| g.is_nan()) && gradient.iter().all(|g| *g == 0.0), "{case}");
