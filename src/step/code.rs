@@ -31,23 +31,35 @@ pub(crate) struct Place {
     pub dtype: DType,
     /// Elements from one example to the next, where the base holds the whole batch.
     pub advance: isize,
+    /// Bytes from the base's first that may be looked at.
+    bytes: usize,
 }
 
 impl Place {
+    pub(crate) fn new(base: Base, layout: Layout, dtype: DType) -> Self {
+        let reach = layout.shape.iter().zip(layout.strides());
+        let reach: isize = reach.map(|(n, s)| (*n as isize - 1).max(0) * (*s).max(0)).sum();
+        let elements = if layout.shape.contains(&0) { 0 } else { layout.offset + reach as usize + 1 };
+        Place { base, layout, dtype, advance: 0, bytes: elements * dtype.size() }
+    }
+
     pub(crate) fn packed(base: Base, shape: Shape, dtype: DType) -> Self {
-        Place { base, layout: Layout::packed(shape), dtype, advance: 0 }
+        Place::new(base, Layout::packed(shape), dtype)
+    }
+
+    /// The same elements, seen in another way.
+    pub(crate) fn seen(&self, layout: Layout) -> Place {
+        Place { advance: self.advance, ..Place::new(self.base, layout, self.dtype) }
+    }
+
+    /// Of a batch or a row of elements: one starts `advance` elements after the other.
+    pub(crate) fn advancing(self, advance: isize) -> Place {
+        Place { advance, ..self }
     }
 
     /// As one axis, for operations that look at each element alone.
     pub(crate) fn flat(&self) -> Place {
-        Place { layout: flat(&self.layout), ..self.clone() }
-    }
-
-    /// Elements from the base's first that may be looked at.
-    fn extent(&self) -> usize {
-        let reach = self.layout.shape.iter().zip(self.layout.strides());
-        let reach: isize = reach.map(|(n, s)| (*n as isize - 1).max(0) * (*s).max(0)).sum();
-        if self.layout.shape.contains(&0) { 0 } else { self.layout.offset + reach as usize + 1 }
+        self.seen(flat(&self.layout))
     }
 }
 
@@ -108,7 +120,7 @@ impl Frame<'_> {
         let size = place.dtype.size();
         let (start, len) = self.start(place.base);
         let shift = place.advance * self.example as isize * size as isize;
-        let bytes = place.extent() * size;
+        let bytes = place.bytes;
         assert!(shift >= 0 && shift as usize + bytes <= len, "a plan stays inside its memory: {place:?}");
         // SAFETY: inside the base by the check above; the rest is the caller's.
         unsafe { Memory::lent(start.wrapping_offset(shift), bytes) }

@@ -15,10 +15,10 @@ use crate::{
     tensor::{DType, Layout, Spec},
 };
 
-/// Elements of a chain computed at a time: a dozen values of them fit into the first-level cache.
-const STRETCH: usize = 1024;
+/// Elements of a chain computed at a time: enough to forget the call, few enough for the second-level cache.
+const STRETCH: usize = 4096;
 /// Elements from which a chain is spread over threads.
-const SPREAD: usize = 8192;
+const SPREAD: usize = 16384;
 
 /// Where a whole value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,7 +282,7 @@ impl Compiler {
     }
 
     fn place(&self, (base, layout): (usize, Layout), dtype: DType) -> Place {
-        Place { base: Base::Whole(base), layout, dtype, advance: 0 }
+        Place::new(Base::Whole(base), layout, dtype)
     }
 
     fn copy(&mut self, x: Place, y: (Place, Spec), instruction: usize) {
@@ -421,13 +421,10 @@ impl Compiler {
             let constant = from.1.strides().iter().zip(&from.1.shape[..]).all(|(s, n)| *s == 0 || *n == 1);
             let dtype = self.p.slots[slot].dtype;
             let place = match constant {
-                true => Place {
-                    layout: Layout::constant(n.into()).starting(from.1.offset),
-                    ..self.place(from, dtype)
-                },
+                true => self.place((from.0, Layout::constant(n.into()).starting(from.1.offset)), dtype),
                 false => {
                     let packed = self.see_packed(slot);
-                    Place { advance: 1, ..self.place(packed, dtype).flat() }
+                    self.place(packed, dtype).flat().advancing(1)
                 }
             };
             given.insert(slot, place);
@@ -435,7 +432,7 @@ impl Compiler {
         let mut targets = HashMap::new();
         for slot in leaving {
             let at = self.see(slot);
-            targets.insert(slot, Place { advance: 1, ..self.place(at, self.p.slots[slot].dtype).flat() });
+            targets.insert(slot, self.place(at, self.p.slots[slot].dtype).flat().advancing(1));
         }
         let mut local = 0;
         let mut build = |size: usize| -> Vec<Code> {
@@ -445,7 +442,7 @@ impl Compiler {
             let cut = |p: &Place| {
                 let layout =
                     if p.advance == 0 { Layout::constant(size.into()) } else { Layout::packed(size.into()) };
-                Place { layout: layout.starting(p.layout.offset), ..p.clone() }
+                p.seen(layout.starting(p.layout.offset))
             };
             for &i in &members {
                 let x = &self.p.instructions[i];
@@ -470,7 +467,7 @@ impl Compiler {
         };
         let (full, rest) = (build(STRETCH), build(n % STRETCH));
         self.local = self.local.max(local);
-        let groups = if n < SPREAD { 1 } else { n.div_ceil(4 * STRETCH) };
+        let groups = if n < SPREAD { 1 } else { n.div_ceil(STRETCH) };
         self.stages.push(Stage::Chain(Blocks {
             examples: n,
             size: STRETCH,

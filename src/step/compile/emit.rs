@@ -105,7 +105,7 @@ impl Emitter<'_> {
     fn view(&mut self, i: usize, op: &dyn Op) -> bool {
         let (slot, out) = (self.c.p.instructions[i].inputs[0], self.c.p.instructions[i].outputs[0]);
         let forms = self.forms(slot, self.c.s.axes[i][0]);
-        let seen = |p: &Place| op.view(&p.layout).map(|layout| Place { layout, ..p.clone() });
+        let seen = |p: &Place| op.view(&p.layout).map(|layout| p.seen(layout));
         let seen: Vec<Place> = forms.iter().filter_map(seen).collect();
         let any = !seen.is_empty();
         if any {
@@ -122,8 +122,8 @@ impl Emitter<'_> {
         let (base, layout) = self.c.see(slot);
         let mut place = self.c.place((base, layout), self.c.p.slots[slot].dtype);
         if let Some(a) = axis {
-            place.advance = layout.strides()[a];
-            place.layout = Layout::new(layout.shape.with(a, self.size), layout.strides(), layout.offset);
+            let block = Layout::new(layout.shape.with(a, self.size), layout.strides(), layout.offset);
+            place = place.seen(block).advancing(layout.strides()[a]);
         }
         self.held.insert((slot, axis.is_some()), vec![place.clone()]);
         vec![place]
@@ -166,10 +166,7 @@ impl Emitter<'_> {
     fn lanes_of(&mut self, slot: usize, axis: usize, i: usize) -> Place {
         let forms = self.forms(slot, Some(axis));
         let shape = forms[0].layout.shape;
-        let packed = |p: &Place| Place {
-            layout: Layout::packed(lanes_shape(&shape, axis)).starting(p.layout.offset),
-            ..p.clone()
-        };
+        let packed = |p: &Place| p.seen(Layout::packed(lanes_shape(&shape, axis)).starting(p.layout.offset));
         if let Some(found) = forms.iter().find(|p| in_lanes(&p.layout, axis)) {
             return packed(found);
         }
@@ -184,11 +181,11 @@ impl Emitter<'_> {
                 let mut strides = from.layout.strides().to_vec();
                 let lane = strides.remove(axis);
                 strides.push(lane);
-                let from = Place { layout: Layout::new(to, &strides, from.layout.offset), ..from.clone() };
+                let from = from.seen(Layout::new(to, &strides, from.layout.offset));
                 self.into_new(Kernel::Copy, from, to, i)
             }
         };
-        self.hold(slot, true, Place { layout: seen_from_lanes(&shape, axis), ..place.clone() });
+        self.hold(slot, true, place.seen(seen_from_lanes(&shape, axis)));
         place
     }
 
@@ -207,7 +204,7 @@ impl Emitter<'_> {
             Some(lanes) => {
                 let rows = shape.len() / LANES;
                 let layout = Layout::packed([rows, LANES].into()).starting(lanes.layout.offset);
-                let from = Place { layout, ..lanes.clone() };
+                let from = lanes.seen(layout);
                 self.into_new(Kernel::Transpose { rows, columns: LANES }, from, shape, i)
             }
             None => self.into_new(Kernel::Copy, forms[0].clone(), shape, i),
@@ -282,7 +279,7 @@ impl Emitter<'_> {
             let to = spec.with(lanes_shape(&shape, axis));
             let base = self.local(to.bytes());
             let place = Place::packed(base, to.shape, to.dtype);
-            self.hold(slot, true, Place { layout: seen_from_lanes(&shape, axis), ..place.clone() });
+            self.hold(slot, true, place.seen(seen_from_lanes(&shape, axis)));
             outputs.push((place, to));
         }
         self.codes.push(Code { kernel: Kernel::Lanes(lanes), inputs, outputs, scratch, instruction: last });
@@ -297,7 +294,7 @@ impl Emitter<'_> {
         let spec = self.c.p.slots[slot].clone();
         let shape = spec.shape.with(0, self.size);
         let advance = (spec.shape.len() / spec.shape[0].max(1)) as isize;
-        let to = Place { advance, ..Place::packed(Base::Whole(base), shape, spec.dtype) };
+        let to = Place::packed(Base::Whole(base), shape, spec.dtype).advancing(advance);
         let forms = self.forms(slot, Some(0));
         if forms.iter().any(|p| p.base == to.base) {
             return;
@@ -306,7 +303,7 @@ impl Emitter<'_> {
             Some(lanes) => {
                 let rows = shape.len() / LANES;
                 let layout = Layout::packed([rows, LANES].into()).starting(lanes.layout.offset);
-                (Kernel::Transpose { rows, columns: LANES }, Place { layout, ..lanes.clone() })
+                (Kernel::Transpose { rows, columns: LANES }, lanes.seen(layout))
             }
             None => (Kernel::Copy, forms[0].clone()),
         };
@@ -348,7 +345,7 @@ impl Emitter<'_> {
             let place = match self.targets.get(slot) {
                 Some(base) if self.c.s.kind[i] == Kind::Each => {
                     let advance = (spec.shape.len() / self.size.max(1)) as isize;
-                    Place { advance, ..Place::packed(Base::Whole(*base), spec.shape, spec.dtype) }
+                    Place::packed(Base::Whole(*base), spec.shape, spec.dtype).advancing(advance)
                 }
                 _ => {
                     let base = self.local(spec.bytes());
@@ -386,7 +383,7 @@ impl Emitter<'_> {
             let flat = spec.with(shape.len());
             let base = self.local(flat.bytes());
             let place = Place::packed(base, flat.shape, flat.dtype);
-            self.hold(*slot, true, Place { layout: seen_from_lanes(&shape, axis), ..place.clone() });
+            self.hold(*slot, true, place.seen(seen_from_lanes(&shape, axis)));
             outputs.push((place, flat));
         }
         self.codes.push(Code { kernel: Kernel::Op(op), inputs, outputs, scratch: None, instruction: i });
