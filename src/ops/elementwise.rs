@@ -2,6 +2,8 @@
 //!
 //! The table of functions is below: value, derivative (from the input or the output, whichever is kept), cost.
 
+pub(crate) mod cpu;
+
 use super::{Batch, Cost, Gate, Mode, Op, floats, pointwise};
 use crate::{
     apply::apply,
@@ -145,6 +147,15 @@ impl Op for Elementwise {
                 });
             }
             _ => {}
+        }
+        let vector = match self {
+            Exp => Some(cpu::Real::Exp),
+            Tanh => Some(cpu::Real::Tanh),
+            Sigmoid => Some(cpu::Real::Sigmoid),
+            _ => None,
+        };
+        if let (Some(f), DType::F32) = (vector, x.dtype) {
+            return cpu::map(f, x, call.outputs[0].slice());
         }
         if x.dtype == DType::U8 {
             return match self {

@@ -74,6 +74,23 @@ pub(crate) unsafe trait Lane<T: Float>: Copy {
     unsafe fn where_greater(self, x: Self, yes: Self, no: Self) -> Self;
     /// `yes` where `self` is NaN, else `no`.
     unsafe fn where_nan(self, yes: Self, no: Self) -> Self;
+    /// `self · 2ⁿ` for whole `n` in −252..=254, rounded once or twice.
+    #[inline(always)]
+    unsafe fn scale(self, n: Self) -> Self {
+        let (mut x, mut m) = ([T::ZERO; 16], [T::ZERO; 16]);
+        // SAFETY: the caller's; there is room for the numbers.
+        unsafe {
+            self.store(x.as_mut_ptr());
+            n.store(m.as_mut_ptr());
+            for i in 0..Self::N {
+                // 2ᵐ has the bits (m + 1023) << 52; half of the way first, as the power itself may not fit.
+                let n = m[i].to_f64() as i64;
+                let power = |m: i64| T::from_f64(f64::from_bits(((m + 1023) << 52) as u64));
+                x[i] = x[i] * power(n >> 1) * power(n - (n >> 1));
+            }
+            Self::load(x.as_ptr())
+        }
+    }
     /// The first `n` numbers at `p`, at most [`Lane::N`]; the others are zeros.
     #[inline(always)]
     unsafe fn load_first(p: *const T, n: usize) -> Self {
@@ -299,7 +316,19 @@ macro_rules! lane {
 lane!(__m256: f32, 8, 16, _mm256_setzero_ps _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_add_ps
       _mm256_fmadd_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps _mm256_max_ps _mm256_min_ps,
       |a, b, yes, no| _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)),
-      _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)););
+      _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a));
+    #[inline(always)]
+    unsafe fn scale(self, n: Self) -> Self {
+        // SAFETY: the caller's.
+        unsafe {
+            // 2ᵐ has the bits (m + 127) << 23; half of the way first, as the power itself may not fit.
+            let whole = _mm256_cvtps_epi32(n);
+            let half = _mm256_srai_epi32::<1>(whole);
+            let power = |m| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(m, _mm256_set1_epi32(127))));
+            _mm256_mul_ps(_mm256_mul_ps(self, power(half)), power(_mm256_sub_epi32(whole, half)))
+        }
+    }
+);
 #[cfg(target_arch = "x86_64")]
 lane!(__m256d: f64, 4, 16, _mm256_setzero_pd _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_add_pd
       _mm256_fmadd_pd _mm256_sub_pd _mm256_mul_pd _mm256_div_pd _mm256_max_pd _mm256_min_pd,
@@ -310,6 +339,11 @@ lane!(__m512: f32, 16, 32, _mm512_setzero_ps _mm512_set1_ps _mm512_loadu_ps _mm5
       _mm512_fmadd_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps _mm512_max_ps _mm512_min_ps,
       |a, b, yes, no| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), no, yes),
       _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), no, yes);
+    #[inline(always)]
+    unsafe fn scale(self, n: Self) -> Self {
+        // SAFETY: the caller's.
+        unsafe { _mm512_scalef_ps(self, n) }
+    }
     #[inline(always)]
     unsafe fn load_first(p: *const f32, n: usize) -> Self {
         // SAFETY: what the mask leaves out is not touched.
