@@ -160,7 +160,7 @@ impl Pool {
         let Batch::Each(_) = planes(axes, 1) else { return None };
         let g = self.geometry(&image.shape, &pooled.shape);
         (then.is_empty() && x[0].dtype == DType::F32)
-            .then(|| cpu::Pool { planes: g.planes / super::LANES, ..g })
+            .then_some(cpu::Pool { planes: g.planes / super::LANES, ..g })
     }
 
     fn by(&self) -> cpu::Divisor {

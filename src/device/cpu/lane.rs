@@ -3,6 +3,8 @@
 //! A kernel is an `#[inline(always)]` body generic over [`Lane`]; [`dispatch`] instantiates it once per
 //! instruction set, inside a `#[target_feature]` entry.
 #![allow(unsafe_code)]
+// Squares of registers are indexed as the formulas are.
+#![allow(clippy::needless_range_loop)]
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
@@ -143,7 +145,7 @@ pub(crate) unsafe trait Lane<T: Float>: Copy {
                 (0..T::LANES).for_each(|j| part[j] = *row.add(j));
                 let mut half = T::LANES / 2;
                 while half > 0 {
-                    (0..half).for_each(|j| part[j] = part[j] + part[j + half]);
+                    (0..half).for_each(|j| part[j] += part[j + half]);
                     half /= 2;
                 }
                 *y.add(i) = part[0];
@@ -584,7 +586,7 @@ mod tests {
             let a = [1.0, -2.0, 3.5, nan, 0.0, f32::INFINITY, 7.0, 2.0].repeat(2);
             let b = [2.0, -3.0, 3.5, 1.0, nan, 1.0, -7.0, 4.0].repeat(3);
             let same = |x: f32, y: f32| assert!(x == y || x.is_nan() && y.is_nan(), "{x} {y}");
-            let check = |f: &dyn Fn(V, V) -> V, g: &dyn Fn(f32, f32) -> f32| {
+            let check = |f: fn(V, V) -> V, g: fn(f32, f32) -> f32| {
                 for lane in (0..16).step_by(V::N) {
                     let mut y = [0.0; 16];
                     // SAFETY: the slices hold 16 numbers.
@@ -596,13 +598,13 @@ mod tests {
             };
             // SAFETY: the caller's.
             unsafe {
-                check(&|a, b| a.sub(b), &|a, b| a - b);
-                check(&|a, b| a.mul(b), &|a, b| a * b);
-                check(&|a, b| a.div(b), &|a, b| a / b);
-                check(&|a, b| a.max(b), &|a, b| if a > b { a } else { b });
-                check(&|a, b| a.min(b), &|a, b| if a < b { a } else { b });
-                check(&|a, b| a.where_greater(b, b, a), &|a, b| if a > b { b } else { a });
-                check(&|a, b| a.where_nan(b, a), &|a, b| if a.is_nan() { b } else { a });
+                check(|a, b| a.sub(b), |a, b| a - b);
+                check(|a, b| a.mul(b), |a, b| a * b);
+                check(|a, b| a.div(b), |a, b| a / b);
+                check(|a, b| a.max(b), |a, b| if a > b { a } else { b });
+                check(|a, b| a.min(b), |a, b| if a < b { a } else { b });
+                check(|a, b| a.where_greater(b, b, a), |a, b| if a > b { b } else { a });
+                check(|a, b| a.where_nan(b, a), |a, b| if a.is_nan() { b } else { a });
                 let (bytes, ints) = ([3u8; 16].map(|x| x * 40), [70_000i32; 16]);
                 let (mut p, mut q) = ([0u8; 16], [0i32; 16]);
                 for lane in (0..16).step_by(V::N) {

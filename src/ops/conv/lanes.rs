@@ -229,7 +229,7 @@ impl Walk {
 
     /// Multiply-adds of a channel, with what tiles that are not full waste.
     fn work(&self) -> usize {
-        let waste = |n: usize| n + usize::from(n % 4 > 0);
+        let waste = |n: usize| n + usize::from(!n.is_multiple_of(4));
         self.classes.iter().map(|c| waste(c.positions.len()) * c.taps.len()).sum()
     }
 

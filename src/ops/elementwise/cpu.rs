@@ -105,7 +105,7 @@ pub(crate) unsafe fn tanh<V: Lane<f32>>(x: V) -> V {
         let large = one.sub(two.div(exp(size.add(size)).add(one)));
         let z = x.mul(x);
         let mut p = V::splat(-5.704_988_7e-3);
-        for c in [2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1] {
+        for c in [2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1] {
             p = p.mul_add(z, V::splat(c));
         }
         let small = p.mul(z).mul_add(x, x);

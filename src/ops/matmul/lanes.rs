@@ -69,16 +69,11 @@ struct Product<'a> {
     floor: f32,
 }
 
-/// How the shared matrix lies: rows of `y` are neighbours, what is summed over is, or neither.
-const ROWS: u8 = 0;
-const RUNS: u8 = 1;
-const ANY: u8 = 2;
-
-/// Calls `$self.rows` for the number of rows at hand.
+/// Calls `$f` for the number of rows at hand.
 macro_rules! rows {
-    ($self:ident, $v:ty, $way:ident, $n:expr, $at:expr, $($ob:literal)*) => {
+    ($self:ident, $v:ty, $unit:literal, $n:expr, $at:expr, $($ob:literal)*) => {
         match $n {
-            $($ob => $self.rows::<$v, $ob, $way>($at),)*
+            $($ob => $self.rows::<$v, $ob, $unit>($at),)*
             n => unreachable!("no tile of {n}"),
         }
     };
@@ -87,32 +82,35 @@ macro_rules! rows {
 impl Kernel<f32> for Product<'_> {
     #[inline(always)]
     unsafe fn run<V: Lane<f32>>(mut self) {
-        let (n, mut at) = (self.size[1], 0);
-        let most = if V::REGISTERS == 32 { 24 } else { 8 };
-        while at < n {
-            let sizes = [24, 16, 12, 8, 4, 2, 1];
-            let fits = sizes.into_iter().find(|s| *s <= most && at + s <= n).unwrap_or(1);
-            // SAFETY: `V`'s instruction set is here, as the caller promises; every tile is inside the `n` rows.
-            unsafe {
-                match self.w.step {
-                    [_, 1] => rows!(self, V, ROWS, fits, at, 24 16 12 8 4 2 1),
-                    [1, _] => rows!(self, V, RUNS, fits, at, 24 16 12 8 4 2 1),
-                    _ => rows!(self, V, ANY, fits, at, 24 16 12 8 4 2 1),
+        let n = self.size[1];
+        let wide = V::REGISTERS == 32;
+        // SAFETY: `V`'s instruction set is here, as the caller promises; every tile is inside the `n` rows.
+        unsafe {
+            if self.w.step[1] == 1 {
+                // Neighbours in memory: one pointer serves all rows.
+                let mut at = 0;
+                while at < n {
+                    let most = if wide { 24 } else { 12 };
+                    let sizes = [24, 16, 12, 8, 4, 2, 1];
+                    let fits = sizes.into_iter().find(|s| *s <= most && at + s <= n).unwrap_or(1);
+                    rows!(self, V, true, fits, at, 24 16 12 8 4 2 1);
+                    at += fits;
+                }
+            } else {
+                let blocks = n.div_ceil(if wide { 12 } else { 6 });
+                for block in 0..blocks {
+                    let rows = share(n, blocks, block);
+                    rows!(self, V, false, rows.len(), rows.start, 1 2 3 4 5 6 7 8 9 10 11 12);
                 }
             }
-            at += fits;
         }
     }
 }
 
 impl Product<'_> {
     #[inline(always)]
-    unsafe fn rows<V: Lane<f32>, const OB: usize, const WAY: u8>(&mut self, at: usize) {
-        let [near, far] = match (WAY, self.w.step) {
-            (ROWS, [near, _]) => [near, 1],
-            (RUNS, [_, far]) => [1, far],
-            (_, step) => step,
-        };
+    unsafe fn rows<V: Lane<f32>, const OB: usize, const UNIT: bool>(&mut self, at: usize) {
+        let [near, far] = self.w.step;
         for lane in (0..LANES).step_by(V::N) {
             // SAFETY: the caller's: rows at..at + OB are there; `Shared::new` has looked at the extent of `w`.
             unsafe {
@@ -124,30 +122,20 @@ impl Product<'_> {
                         sum[o] = V::load(add.as_ptr().add((at + o) * LANES + lane));
                     }
                 }
-                let mut k = 0;
-                // Four at a time: one address serves four neighbours.
-                while WAY == RUNS && k + 4 <= self.size[0] {
-                    let mut cells = [V::zero(); 4];
-                    for i in 0..4 {
-                        cells[i] = V::load(x.add((k + i) * LANES));
-                    }
-                    let mut w = first.wrapping_add(k);
-                    for o in 0..OB {
-                        for i in 0..4 {
-                            sum[o] = V::splat(*w.wrapping_add(i)).mul_add(cells[i], sum[o]);
-                        }
-                        w = w.wrapping_offset(far);
-                    }
-                    k += 4;
+                let mut from = [first; OB];
+                for o in 0..OB {
+                    from[o] = first.wrapping_offset(o as isize * if UNIT { 1 } else { far });
                 }
-                while k < self.size[0] {
-                    let cell = V::load(x.add(k * LANES));
-                    let mut w = first.wrapping_offset(k as isize * near);
+                for k in 0..self.size[0] {
+                    let (x, step) = (V::load(x.add(k * LANES)), k as isize * near);
                     for o in 0..OB {
-                        sum[o] = V::splat(*w).mul_add(cell, sum[o]);
-                        w = w.wrapping_offset(far);
+                        let w = if UNIT {
+                            first.wrapping_offset(step + o as isize)
+                        } else {
+                            from[o].wrapping_offset(step)
+                        };
+                        sum[o] = V::splat(*w).mul_add(x, sum[o]);
                     }
-                    k += 1;
                 }
                 let y = self.y.as_mut_ptr().add(at * LANES + lane);
                 for o in 0..OB {
