@@ -197,6 +197,14 @@ impl Error {
         Error::Io { path: path.into(), source }
     }
 
+    /// The processor's memory has no room for so many bytes more.
+    pub(crate) fn no_room(bytes: usize) -> Self {
+        Error::Device {
+            message: format!("the memory has no room for {bytes} bytes more"),
+            help: "take smaller batches, a smaller network, or a machine with more memory".into(),
+        }
+    }
+
     /// Anything else, in words.
     pub fn other(message: impl Into<String>) -> Self {
         Error::Other { message: message.into(), help: String::new() }

@@ -25,6 +25,8 @@ pub(crate) struct Data {
     pub(crate) shape: [usize; 3],
     /// How pixels become inputs.
     pub(crate) normalisation: Normalisation,
+    /// What is odd about them, and no mistake.
+    pub(crate) remarks: Vec<String>,
 }
 
 /// How many examples there are.
@@ -40,7 +42,7 @@ impl Data {
         seed: u64,
         known: Option<&Normalisation>,
     ) -> Result<Self, Diagnostic> {
-        let (train, test) = read(&config.name)?;
+        let (train, test, remarks) = read(&config.name)?;
         let n = train.labels().len();
         let held_out = held_out(config.val_split, n)?;
         let (fitted, held) =
@@ -62,6 +64,7 @@ impl Data {
             classes: (0..classes).map(|c| c.to_string()).collect(),
             shape,
             normalisation,
+            remarks,
         })
     }
 
@@ -92,8 +95,8 @@ fn held_out(val_split: f64, n: usize) -> Result<usize, Diagnostic> {
     Err(Diagnostic::new(Exit::Usage, title).help("at least one must be held out, and at least one be left"))
 }
 
-/// Training and test images, as bytes.
-fn read(name: &DataName) -> Result<(Images, Images), Diagnostic> {
+/// Training and test images, as bytes, and what is odd about them.
+fn read(name: &DataName) -> Result<(Images, Images, Vec<String>), Diagnostic> {
     match name {
         DataName::Mnist => {
             let damaged = |e: cotangent_mnist::Error| Diagnostic::new(Exit::Data, e.to_string());
@@ -103,11 +106,12 @@ fn read(name: &DataName) -> Result<(Images, Images), Diagnostic> {
                     .map_err(|e| Diagnostic::from(e).exiting(Exit::Data))
             };
             let (train, test) = rayon::join(cotangent_mnist::train, cotangent_mnist::test);
-            Ok((images(train.map_err(damaged)?)?, images(test.map_err(damaged)?)?))
+            Ok((images(train.map_err(damaged)?)?, images(test.map_err(damaged)?)?, Vec::new()))
         }
         DataName::Idx(folder) => {
-            let files = |part: &str| {
-                let file = |kind| idx_file(folder, part, kind);
+            let mut remarks = Vec::new();
+            let mut files = |part: &str| {
+                let mut file = |kind| idx_file(folder, part, kind, &mut remarks);
                 Ok::<_, Diagnostic>((file("images-idx3-ubyte")?, file("labels-idx1-ubyte")?))
             };
             let ((images, labels), (test_images, test_labels)) = (files("train")?, files("t10k")?);
@@ -127,23 +131,67 @@ fn read(name: &DataName) -> Result<(Images, Images), Diagnostic> {
                 let title = format!("{} holds images without a pixel", images.display());
                 return Err(Diagnostic::new(Exit::Data, title));
             }
-            Ok((train, test))
+            remarks.extend(mostly_empty(train.labels(), classes, &labels));
+            Ok((train, test, remarks))
         }
     }
 }
 
 /// The file of a part under one of the names that it has in the wild.
-fn idx_file(folder: &Path, part: &str, kind: &str) -> Result<PathBuf, Diagnostic> {
+fn idx_file(folder: &Path, part: &str, kind: &str, remarks: &mut Vec<String>) -> Result<PathBuf, Diagnostic> {
     let plain = format!("{part}-{kind}");
     let dotted = plain.replace("-idx", ".idx");
     let names = [plain.clone(), format!("{plain}.gz"), dotted.clone(), format!("{dotted}.gz")];
-    names.iter().map(|name| folder.join(name)).find(|path| path.is_file()).ok_or_else(|| {
-        let folder = folder.display();
-        Diagnostic::new(Exit::Data, format!("there is no {plain} in {folder}, gzipped or not")).help(
-            "`idx:DIR` takes a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
-             t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte",
-        )
-    })
+    let there: Vec<PathBuf> =
+        names.iter().map(|name| folder.join(name)).filter(|path| path.symlink_metadata().is_ok()).collect();
+    let files: Vec<&PathBuf> = there.iter().filter(|path| path.is_file()).collect();
+    let help = "`idx:DIR` takes a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
+                t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte";
+    match (&files[..], &there[..]) {
+        ([file], _) => Ok((*file).clone()),
+        ([file, others @ ..], _) => {
+            let others: Vec<String> = others.iter().map(|path| path.display().to_string()).collect();
+            remarks.push(format!("{} is read, and not {}", file.display(), others.join(" and ")));
+            Ok((*file).clone())
+        }
+        ([], [other, ..]) => {
+            let is = match other.metadata() {
+                Ok(about) if about.is_dir() => "is a folder",
+                Ok(_) => "is not a regular file",
+                Err(_) => "is a link that leads nowhere",
+            };
+            let title = format!("{} {is}, and a file was expected", other.display());
+            Err(Diagnostic::new(Exit::Data, title).help(help))
+        }
+        ([], []) if !folder.is_dir() && folder.exists() => {
+            let title = format!("{} is no folder, and `idx:` names one", folder.display());
+            Err(Diagnostic::new(Exit::Data, title).help(help))
+        }
+        ([], []) => {
+            let title = format!("there is no {plain} in {}, gzipped or not", folder.display());
+            Err(Diagnostic::new(Exit::Data, title).help(help))
+        }
+    }
+}
+
+/// A word on classes of which most have no example: often one damaged label.
+fn mostly_empty(labels: &[i64], classes: usize, file: &Path) -> Option<String> {
+    let mut examples = vec![0_usize; classes];
+    labels.iter().for_each(|l| examples[*l as usize] += 1);
+    let empty = examples.iter().filter(|n| **n == 0).count();
+    if empty * 2 <= classes {
+        return None;
+    }
+    let (most, position) = (classes - 1, labels.iter().position(|l| *l as usize == classes - 1)?);
+    let times = match examples[most] {
+        1 => "once".to_string(),
+        n => format!("{n} times"),
+    };
+    Some(format!(
+        "{empty} of {classes} classes have no training example: label {most} stands in {} {times}, first at \
+         position {position}; is it meant?",
+        file.display()
+    ))
 }
 
 /// How many classes the training labels speak of. Labels 1, …, C are C classes, and the check that follows says so.

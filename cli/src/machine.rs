@@ -1,7 +1,7 @@
 //! The machine: where to compute, on how many threads, with how much memory.
 
-use cotangent::Device;
 use cotangent::device::cpu::isa;
+use cotangent::{Device, attempt};
 use rayon::ThreadPoolBuilder;
 
 use crate::config::DeviceName;
@@ -66,7 +66,8 @@ pub(crate) fn threads(asked: usize) -> usize {
     if asked > 0 { asked } else { from_environment().unwrap_or_else(cores).max(1) }
 }
 
-/// Runs `f` inside a pool of its own: entered once, because entering costs as much as a small operation.
+/// Runs `f` inside a pool of its own: entered once, because entering costs as much as a small operation. What the
+/// library raises in it, such as memory that has no room, ends in words.
 pub(crate) fn with_threads<T: Send>(
     threads: usize,
     f: impl FnOnce() -> Result<T, Diagnostic> + Send,
@@ -75,7 +76,7 @@ pub(crate) fn with_threads<T: Send>(
         Diagnostic::new(Exit::Failure, format!("cannot start {threads} threads: {e}"))
             .help("`--threads N` asks for fewer")
     })?;
-    pool.install(f)
+    pool.install(|| attempt(f).map_err(Diagnostic::from).flatten())
 }
 
 /// Refuses what cannot fit into this machine's memory, before anything of it is taken.

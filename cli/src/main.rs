@@ -18,6 +18,7 @@ mod picture;
 mod progress;
 mod rate;
 mod run_folder;
+mod shell;
 mod signal;
 mod trainer;
 

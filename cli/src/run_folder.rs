@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Diagnostic, Exit, nearest};
 use crate::events::{Figures, Status};
+use crate::shell;
 
 /// The name under `runs/` that leads to the newest run.
 const LATEST: &str = "latest";
@@ -91,10 +92,25 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Diagnos
     move |error| Diagnostic::io(Exit::Failure, doing, path, &error)
 }
 
+/// The folder of run folders, with those around it.
+fn make_out(out: &Path) -> Result<(), Diagnostic> {
+    // Of its parents the one that is there already, whatever it is.
+    let there = out.ancestors().find(|p| p.symlink_metadata().is_ok());
+    match there {
+        Some(file) if !file.is_dir() => {
+            let of = if file == out { String::new() } else { format!(" in `--out {}`", out.display()) };
+            let title = format!("{}{of} is a file, and run folders need a folder to lie in", file.display());
+            Err(Diagnostic::new(Exit::Usage, title)
+                .help("name a folder with `--out DIR`; it may be a new one"))
+        }
+        _ => fs::create_dir_all(out).map_err(failed("cannot create", out)),
+    }
+}
+
 impl RunFolder {
     /// A new folder `out/stem-001`, or the next number that is free.
     pub(crate) fn numbered(out: &Path, stem: &str) -> Result<Self, Diagnostic> {
-        fs::create_dir_all(out).map_err(failed("cannot create", out))?;
+        make_out(out)?;
         let number_of = |name: &str| name.strip_prefix(stem)?.strip_prefix('-')?.parse::<u32>().ok();
         let mut highest = 0;
         for entry in fs::read_dir(out).map_err(failed("cannot read", out))? {
@@ -123,7 +139,7 @@ impl RunFolder {
             return Err(Diagnostic::new(Exit::Usage, format!("`{name}` cannot be the name of a run"))
                 .help("take letters, digits, `-`, `_`; `--out DIR` says where the folder goes"));
         }
-        fs::create_dir_all(out).map_err(failed("cannot create", out))?;
+        make_out(out)?;
         let path = out.join(name);
         match fs::create_dir(&path) {
             Ok(()) => RunFolder::furnish(path),
@@ -131,7 +147,7 @@ impl RunFolder {
                 let title = format!("{} exists already, and a run is never overwritten", path.display());
                 Err(Diagnostic::new(Exit::Usage, title)
                     .help("choose another `--name`")
-                    .help(format!("or go on with that run: cotangent train --resume {}", path.display())))
+                    .help(format!("or go on with that run: cotangent train --resume {}", shell::word(&path))))
             }
             Err(error) => Err(Diagnostic::io(Exit::Failure, "cannot create", &path, &error)),
         }
@@ -184,7 +200,7 @@ impl RunFolder {
     /// Writes `config.toml`.
     pub(crate) fn write_config(&self, toml: &str) -> Result<(), Diagnostic> {
         let path = self.path.join("config.toml");
-        let text = format!("# Run it again: cotangent train -c {}\n{toml}", path.display());
+        let text = format!("# Run it again: cotangent train -c {}\n{toml}", shell::word(&path));
         write_file(&path, text.as_bytes())
     }
 
@@ -319,6 +335,10 @@ pub(crate) fn find(path: &Path, kind: Kind) -> Result<Found, Diagnostic> {
                 });
             return Ok(Found { checkpoint: checkpoint_in(&path, kind), run: Some(path) });
         }
+        if !path.join("checkpoints").is_dir() {
+            let title = format!("{} is no run folder: it has no folder `checkpoints`", path.display());
+            return Err(list(Diagnostic::new(Exit::Data, title), &path, None));
+        }
         let title = format!("{} has no checkpoint yet: no file {}", path.display(), checkpoint.display());
         return Err(Diagnostic::new(Exit::Data, title)
             .help("a run writes its first checkpoint after its first epoch, or when it is interrupted"));
@@ -331,20 +351,24 @@ pub(crate) fn find(path: &Path, kind: Kind) -> Result<Found, Diagnostic> {
 /// Adds what lies beside the path that does not exist.
 fn advise(found: Diagnostic, path: &Path) -> Diagnostic {
     let out = path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
+    list(found, out, path.file_name().map(|n| n.to_string_lossy()).as_deref())
+}
+
+/// Adds the runs in a folder, or the one that was likely meant.
+fn list(found: Diagnostic, out: &Path, name: Option<&str>) -> Diagnostic {
     let mut runs: Vec<String> = fs::read_dir(out)
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| out.join(name).join("checkpoints").is_dir())
+        .filter(|name| name != LATEST && out.join(name).join("checkpoints").is_dir())
         .collect();
     runs.sort();
     if runs.is_empty() {
         return found.help("`cotangent train` makes one");
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    match nearest(&name, runs.iter().map(String::as_str)) {
+    match name.and_then(|name| nearest(name, runs.iter().map(String::as_str))) {
         Some(near) => found.help(format!("did you mean {}?", out.join(near).display())),
-        None => found.help(format!("runs there: {}", runs.join(", "))),
+        None => found.help(format!("runs in {}: {}", out.display(), runs.join(", "))),
     }
 }
 

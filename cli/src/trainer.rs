@@ -22,6 +22,7 @@ use crate::patience::{Patience, Verdict};
 use crate::progress::Progress;
 use crate::rate::Rate;
 use crate::run_folder::{Kind, Record, RunFolder};
+use crate::shell;
 use crate::signal::Signals;
 
 /// What a trainer is made of.
@@ -149,7 +150,7 @@ impl<'c> Trainer<'c> {
     pub(crate) fn run(mut self) -> Result<Exit, Diagnostic> {
         self.write_record(Status::Running, None, None)?;
         self.announce();
-        let ended = self.epochs();
+        let ended = attempt(|| self.epochs()).map_err(Diagnostic::from).flatten();
         self.progress.clear(self.console);
         let ended = ended.and_then(|ending| Ok((ending, self.fingerprint()?)));
         let (status, exit, fingerprint, reason) = match &ended {
@@ -299,6 +300,7 @@ impl<'c> Trainer<'c> {
         self.parts.folder.append_metrics(&figures)?;
         self.console.event(&Event::Epoch(figures));
         self.save(verdict.is_none_or(|v| v == Verdict::Better))?;
+        self.write_record(Status::Running, None, None)?;
         Ok(Some(verdict.unwrap_or(Verdict::Wait)))
     }
 
@@ -411,13 +413,14 @@ impl<'c> Trainer<'c> {
 
     /// The last lines.
     fn conclude(&mut self, ending: Ending) {
-        let run = self.parts.folder.path().display().to_string();
+        let path = self.parts.folder.path();
+        let (run, word) = (path.display().to_string(), shell::word(path));
         let position = self.parts.about.position;
         if let Ending::Interrupted(_) = ending {
             let last = self.parts.folder.checkpoint(Kind::Last);
             let step = numerals::count(position.step);
             self.console.conclude(&format!("interrupted: finished step {step} and saved {}", last.display()));
-            self.console.say(&format!("  continue with: cotangent train --resume {run}"));
+            self.console.say(&format!("  continue with: cotangent train --resume {word}"));
             return;
         }
         self.console.say("");
@@ -445,7 +448,7 @@ impl<'c> Trainer<'c> {
             self.console.say(&format!("  {hardest}"));
         }
         self.console.say(&format!("  {run}"));
-        self.console.say(&format!("  next: cotangent predict {run} digit.png · cotangent eval {run}"));
+        self.console.say(&format!("  next: cotangent predict {word} digit.png · cotangent eval {word}"));
         if let Ok(print) = self.fingerprint() {
             self.console.detail(&format!("  fingerprint of the weights: {print}"));
         }

@@ -363,3 +363,142 @@ fn a_trained_network_is_evaluated_and_used() {
     assert_eq!(code, 3, "{text}");
     assert!(text.contains("no whole safetensors file"), "{text}");
 }
+
+/// What a run that ends well says to people.
+fn said(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    text
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_has_no_room_ends_in_words_with_5() {
+    let scratch = Scratch::new();
+    scratch.split("train", 20_000, 0);
+    // Each of the first activations takes 376 MB.
+    let line = "train --data idx:tiny --eager --batch 20000 --epochs 1 --threads 1 --name x";
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -v 700000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_cotangent")])
+        .args(line.split_whitespace())
+        .current_dir(&scratch.0)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    assert!(
+        text.contains("the memory has no room for") && text.contains("help: take smaller batches"),
+        "{text}"
+    );
+    let record = fs::read_to_string(scratch.0.join("runs/x/run.json")).unwrap();
+    assert!(record.contains("\"failed\"") && record.contains("no room"), "{record}");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_under_a_file_s_name_is_said() {
+    let scratch = Scratch::new();
+    let labels = scratch.0.join("tiny/t10k-labels-idx1-ubyte");
+    fs::remove_file(&labels).unwrap();
+    fs::create_dir(&labels).unwrap();
+    let (code, text) = scratch.failure("train --data idx:tiny");
+    assert!(
+        code == 3 && text.contains("tiny/t10k-labels-idx1-ubyte is a folder, and a file was expected"),
+        "{text}"
+    );
+    fs::remove_dir(&labels).unwrap();
+    assert!(Command::new("mkfifo").arg(&labels).status().unwrap().success());
+    let (code, text) = scratch.failure("train --data idx:tiny");
+    assert!(code == 3 && text.contains("t10k-labels-idx1-ubyte is not a regular file"), "{text}");
+    let (code, text) = scratch.failure("train --data idx:tiny/train-images-idx3-ubyte");
+    assert!(code == 3 && text.contains("train-images-idx3-ubyte is no folder"), "{text}");
+}
+
+#[test]
+fn commands_to_copy_are_words_of_a_shell() {
+    let scratch = Scratch::new();
+    let mut command = scratch.command("train --data idx:tiny --epochs 1 --out");
+    command.arg("my runs");
+    let text = said(command);
+    assert!(text.contains("cotangent eval 'my runs/lenet5-tiny-001'"), "{text}");
+    let config = fs::read_to_string(scratch.0.join("my runs/lenet5-tiny-001/config.toml")).unwrap();
+    assert!(
+        config.starts_with("# Run it again: cotangent train -c 'my runs/lenet5-tiny-001/config.toml'"),
+        "{config}"
+    );
+}
+
+#[test]
+fn run_json_follows_the_epochs() {
+    let scratch = Scratch::new();
+    let mut child = scratch
+        .command("train --data idx:tiny --epochs 200 --json --name x")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // The third is told of after the second was written.
+    let third = lines.map_while(Result::ok).filter(|l| l.contains("\"event\":\"epoch\"")).nth(2);
+    let record = fs::read_to_string(scratch.0.join("runs/x/run.json")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(third.is_some());
+    let record: Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(record["status"], "running");
+    assert!(record["epochs"].as_u64() >= Some(2) && record["test_acc"].is_number(), "{record}");
+}
+
+#[test]
+fn what_is_odd_about_data_is_remarked_on() {
+    let scratch = Scratch::new();
+    scratch.split("train", 400, 0);
+    let path = scratch.0.join("tiny/train-labels-idx1-ubyte");
+    let mut labels = fs::read(&path).unwrap();
+    labels[8 + 17] = 200;
+    fs::write(&path, &labels).unwrap();
+    fs::write(scratch.0.join("tiny/train-labels-idx1-ubyte.gz"), "another").unwrap();
+    let text = said(scratch.command("train --data idx:tiny --epochs 1"));
+    let stray = "note: 196 of 201 classes have no training example: label 200 stands in \
+                 tiny/train-labels-idx1-ubyte once, first at position 17";
+    assert!(text.contains(stray), "{text}");
+    let both = "note: tiny/train-labels-idx1-ubyte is read, and not tiny/train-labels-idx1-ubyte.gz";
+    assert!(text.contains(both), "{text}");
+    // A whole data set gets no remark.
+    let whole = Scratch::new();
+    assert!(!said(whole.command("train --data idx:tiny --epochs 1")).contains("note:"));
+}
+
+#[test]
+fn folders_that_are_no_runs_and_files_that_are_no_folders_are_named() {
+    let scratch = Scratch::new();
+    scratch.events("train --data idx:tiny --epochs 1 --name x --json");
+    let (code, text) = scratch.failure("train --resume tiny");
+    assert!(code == 3 && text.contains("tiny is no run folder: it has no folder `checkpoints`"), "{text}");
+    let (code, text) = scratch.failure("train --resume runs");
+    assert!(
+        code == 3 && text.contains("runs is no run folder") && text.contains("runs in runs: x"),
+        "{text}"
+    );
+    fs::write(scratch.0.join("file"), "mine").unwrap();
+    for (out, words) in [
+        ("file", "file is a file, and run folders need a folder to lie in"),
+        ("file/deep", "file in `--out file/deep` is a file"),
+    ] {
+        let (code, text) = scratch.failure(&format!("train --data idx:tiny --epochs 1 --out {out}"));
+        assert!(code == 2 && text.contains(words), "{code} {text}");
+    }
+    assert_eq!(fs::read_to_string(scratch.0.join("file")).unwrap(), "mine");
+}
+
+#[test]
+fn more_epochs_plan_a_schedule_anew_and_that_is_said() {
+    let scratch = Scratch::new();
+    let one_cycle = "--set optim.schedule=one-cycle";
+    said(scratch.command(&format!("train --data idx:tiny --epochs 2 --name x {one_cycle}")));
+    let text = said(scratch.command("train --resume runs/x --epochs 4"));
+    assert!(text.contains("note: the one-cycle schedule is planned anew for 4 epochs"), "{text}");
+    said(scratch.command("train --data idx:tiny --epochs 2 --name y --set optim.schedule=constant"));
+    assert!(!said(scratch.command("train --resume runs/y --epochs 4")).contains("planned anew"));
+}

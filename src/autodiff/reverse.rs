@@ -326,7 +326,10 @@ pub(crate) fn pull_to(
 
 /// Cotangents on their way back, by node: the youngest is next, since nothing more can reach it.
 #[derive(Default)]
-struct Pending(BTreeMap<u64, (Arc<Node>, SmallVec<[Option<Tensor>; 1]>)>);
+struct Pending(BTreeMap<u64, (Arc<Node>, Cotangents)>);
+
+/// Of a node's outputs, of which there is mostly one.
+type Cotangents = SmallVec<[Option<Tensor>; 1]>;
 
 impl Pending {
     fn send(&mut self, node: &Arc<Node>, output: usize, g: Tensor) {

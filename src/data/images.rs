@@ -170,7 +170,9 @@ impl Dataset for Images {
         inside(indices, self.labels.len())?;
         let [c, h, w] = self.shape;
         let plane = h * w;
-        let mut x = Vec::with_capacity(indices.len() * c * plane);
+        let mut x = Vec::new();
+        let pixels = indices.len() * c * plane;
+        x.try_reserve_exact(pixels).map_err(|_| Error::no_room(pixels * size_of::<f32>()))?;
         for i in indices {
             for (ch, values) in self.values.iter().enumerate() {
                 let from = (i * c + ch) * plane;

@@ -211,14 +211,18 @@ impl Loader {
         if self.threads == 0 {
             return Batches { source: Source::Here(Box::new(job(0, 1))), failed: false };
         }
-        let (lanes, workers) = (0..self.threads)
-            .map(|t| {
-                let (send, receive) = sync_channel(self.ahead.max(1));
-                let (job, step) = (job.clone(), self.threads);
-                (receive, std::thread::spawn(move || work(&send, || job(t, step))))
-            })
-            .unzip();
-        Batches { source: Source::Threads(Lanes { lanes, workers, next: 0 }), failed: false }
+        let mut all = Lanes { lanes: Vec::new(), workers: Vec::new(), next: 0 };
+        for t in 0..self.threads {
+            let (send, receive) = sync_channel(self.ahead.max(1));
+            let (ours, step) = (job.clone(), self.threads);
+            match std::thread::Builder::new().spawn(move || work(&send, || ours(t, step))) {
+                Ok(worker) => all.workers.push(worker),
+                // Where the system has no thread left, batches are made when they are asked for: the same ones.
+                Err(_) => return Batches { source: Source::Here(Box::new(job(0, 1))), failed: false },
+            }
+            all.lanes.push(receive);
+        }
+        Batches { source: Source::Threads(all), failed: false }
     }
 
     fn make(&self, draws: &[Draw]) -> Result<Batch> {

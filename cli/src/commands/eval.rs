@@ -58,6 +58,7 @@ pub(crate) fn run(flags: &Eval, global: &Global, console: &mut Console) -> Resul
     let (found, checkpoint) = trained(&flags.run)?;
     let (device, threads) = place(global)?;
     let (data, name) = examples(flags, &checkpoint)?;
+    data.remarks.iter().for_each(|remark| console.say(&format!("note: {remark}")));
     let (part, split) = match flags.split {
         Split::Train => (&data.train, "train"),
         Split::Val => (&data.val, "val"),

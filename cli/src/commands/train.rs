@@ -41,8 +41,8 @@ pub(crate) fn run(flags: &Train, global: &Global, console: &mut Console) -> Resu
 enum Plan {
     /// A run with these settings.
     New(Box<Config>),
-    /// The run of this checkpoint.
-    Resumed(Box<Checkpoint>, RunFolder),
+    /// The run of this checkpoint, which was begun for so many epochs.
+    Resumed(Box<Checkpoint>, RunFolder, u64),
 }
 
 impl Plan {
@@ -64,6 +64,7 @@ impl Plan {
         let folder = RunFolder::open(run)?;
         let mut checkpoint = Checkpoint::read(&found.checkpoint)?;
         let config = &mut checkpoint.about.config;
+        let before = config.train.epochs;
         if let Some(epochs) = epochs {
             config.train.epochs = u64::try_from(epochs).unwrap_or_default();
         }
@@ -79,13 +80,13 @@ impl Plan {
                 .help(problem.help)
                 .note("in the resumed run's settings")
         })?;
-        Ok(Plan::Resumed(Box::new(checkpoint), folder))
+        Ok(Plan::Resumed(Box::new(checkpoint), folder, before))
     }
 
     fn config(&self) -> &Config {
         match self {
             Plan::New(config) => config,
-            Plan::Resumed(checkpoint, _) => &checkpoint.about.config,
+            Plan::Resumed(checkpoint, ..) => &checkpoint.about.config,
         }
     }
 
@@ -102,7 +103,7 @@ impl Plan {
         let batch = config.data.batch.min(count(&data.train));
         let (model, summary) = match &self {
             Plan::New(_) => model::build(config.model, data.shape, data.classes.len(), config.seed, batch)?,
-            Plan::Resumed(checkpoint, _) => {
+            Plan::Resumed(checkpoint, ..) => {
                 same_examples(&checkpoint.about, &data)?;
                 model::restore(checkpoint, batch)?
             }
@@ -111,6 +112,7 @@ impl Plan {
         let mut rate = Rate::new(&config.optim, config.train.epochs, steps)?;
         let optimizer: Arc<dyn Optimizer> = rate::optimizer(&config.optim).into();
         model.to_device(&device);
+        let mut remarks = data.remarks.clone();
         let (about, folder) = match self {
             Plan::New(_) => {
                 let normalisation = data.normalisation.clone();
@@ -127,13 +129,18 @@ impl Plan {
                 folder.point_latest()?;
                 (about, folder)
             }
-            Plan::Resumed(checkpoint, mut folder) => {
+            Plan::Resumed(checkpoint, mut folder, before) => {
+                let old = Rate::new(&config.optim, before, steps);
+                remarks.extend(old.ok().and_then(|old| {
+                    planned_anew(&config, before, checkpoint.about.position.step, &old, &rate)
+                }));
                 recall(&checkpoint, &model, &*optimizer, &mut rate)?;
                 folder.keep_metrics_to(checkpoint.about.position.epoch)?;
                 (checkpoint.about, folder)
             }
         };
         introduce(console, &config, &summary, &device, threads, &folder, &about)?;
+        remarks.iter().for_each(|remark| console.say(&format!("note: {remark}")));
         Ok(Parts { about, data, model, optimizer, rate, device, threads, folder, eager: flags.eager })
     }
 }
@@ -169,6 +176,19 @@ fn introduce(
     console.say(&format!("\n{summary}"));
     console.say("");
     Ok(())
+}
+
+/// A word on a schedule that follows the number of epochs, when the run goes on with another number of them.
+fn planned_anew(config: &Config, before: u64, step: u64, old: &Rate, new: &Rate) -> Option<String> {
+    let (epochs, name) = (config.train.epochs, config.optim.schedule.name);
+    let (was, is) = (old.at(step.saturating_sub(1)), new.at(step));
+    (epochs != before && old != new).then(|| {
+        format!(
+            "the {name} schedule is planned anew for {epochs} epochs, as if the run had begun with them: the rate \
+             was {was:.2e} and goes on with {is:.2e}. {before} epochs and then more are not {epochs} at once; only a \
+             run that begins with `optim.schedule=constant` or `step` can be lengthened without that"
+        )
+    })
 }
 
 /// A run goes on with the examples it began with.

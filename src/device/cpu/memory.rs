@@ -9,7 +9,7 @@ use std::{
     sync::{LazyLock, Mutex, MutexGuard},
 };
 
-use crate::tensor::Element;
+use crate::{error::Error, tensor::Element};
 
 /// Numbers that need no block of their own, in bytes.
 const IN_PLACE: usize = 32;
@@ -192,11 +192,27 @@ impl Memory {
 }
 
 impl Bytes {
+    /// From the system. A large block that it refuses is an error like any other: what is in use stays sound.
     fn fresh(bytes: usize) -> Self {
+        Self::asked(bytes).unwrap_or_else(|| {
+            if bytes < POOLED {
+                handle_alloc_error(layout(bytes))
+            }
+            empty_cache();
+            Self::asked(bytes).unwrap_or_else(|| {
+                let mut pool = pool();
+                pool.used -= bytes;
+                pool.most = pool.used;
+                drop(pool);
+                Error::no_room(bytes).raise()
+            })
+        })
+    }
+
+    fn asked(bytes: usize) -> Option<Self> {
         // SAFETY: the size is not zero.
         let start = unsafe { alloc_zeroed(layout(bytes)) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout(bytes)) };
-        Bytes { start, bytes }
+        NonNull::new(start).map(|start| Bytes { start, bytes })
     }
 
     /// Back to the system.
@@ -221,5 +237,19 @@ impl Drop for Bytes {
             }
         }
         block.release()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_the_system_refuses_is_an_error_and_takes_nothing() {
+        let used = |bytes: usize| pool().used >= bytes;
+        let refused = crate::attempt(|| Memory::new(1 << 62));
+        let text = refused.err().expect("no machine has so much").to_string();
+        assert!(text.contains("no room for 4611686018427387904 bytes"), "{text}");
+        assert!(!used(1 << 62), "what was refused is not in use");
     }
 }
