@@ -208,7 +208,7 @@ impl Code {
 pub(crate) fn add(dtype: DType, x: &View<'_>, y: &mut ViewMut) {
     macro_rules! add {
         ($t:ty, $plus:expr) => {
-            wide(|| y.slice::<$t>().iter_mut().zip(x.packed::<$t>()).for_each(|(y, x)| *y = $plus(*y, *x)))
+            wide(strided::Add { x: x.packed::<$t>(), y: y.slice::<$t>(), plus: $plus })
         };
     }
     match dtype {

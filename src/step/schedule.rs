@@ -91,7 +91,7 @@ impl Schedule {
         s
     }
 
-    /// The earliest stages, then the latest that readers allow, then whole instructions as early as they can.
+    /// The earliest stages, for the number of them; then the latest that readers allow.
     fn order(&mut self, p: &Program) {
         let after = |kind: Kind, stage: usize, made: Kind| match (made, kind) {
             (Kind::Each, Kind::Each | Kind::Sums) | (Kind::Whole, Kind::Whole) => stage,
@@ -113,15 +113,7 @@ impl Schedule {
             let wanted = readers.map(|r| late[*r] - (after(self.kind[*r], 0, self.kind[i])));
             late[i] = wanted.min().unwrap_or(last + usize::from(self.kind[i] == Kind::Whole));
         }
-        for (i, x) in p.instructions.iter().enumerate() {
-            self.stage[i] = match self.kind[i] {
-                Kind::Whole => {
-                    let ready = x.inputs.iter().filter_map(|s| self.maker[*s]);
-                    ready.map(|m| after(Kind::Whole, self.stage[m], self.kind[m])).max().unwrap_or(0)
-                }
-                _ => late[i],
-            };
-        }
+        self.stage = late;
     }
 
     /// The number of stages.

@@ -42,21 +42,27 @@ pub fn isa() -> Isa {
     *ISA
 }
 
-/// Run a loop over elements with registers of 256 bits where there are any: the compiler vectorises it for them.
-/// Nothing is contracted, so the bits are those of any other registers.
+/// A loop over elements, for [`wide`].
+pub(crate) trait Loop {
+    /// Do it. Mark it `#[inline(always)]`.
+    fn run(self);
+}
+
+/// Run a loop with registers of 256 bits where there are any: the compiler vectorises it for them. Nothing is
+/// contracted, so the bits are those of any other registers.
 #[inline(always)]
-pub(crate) fn wide<R>(f: impl FnOnce() -> R) -> R {
+pub(crate) fn wide(body: impl Loop) {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    unsafe fn avx2<R>(f: impl FnOnce() -> R) -> R {
-        f()
+    unsafe fn avx2(body: impl Loop) {
+        body.run()
     }
     #[cfg(target_arch = "x86_64")]
     if isa() >= Isa::Avx2 {
         // SAFETY: `isa` has looked for it.
-        return unsafe { avx2(f) };
+        return unsafe { avx2(body) };
     }
-    f()
+    body.run()
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -2,7 +2,11 @@
 
 use smallvec::SmallVec;
 
-use super::{View, isa::wide, threads};
+use super::{
+    View,
+    isa::{Loop, wide},
+    threads,
+};
 use crate::tensor::{Element, Layout};
 
 /// Elements below which work is not split over threads (about 20 µs of a cheap function).
@@ -87,6 +91,49 @@ pub(crate) fn update<T: Element, U: Send>(x: &View<'_>, y: &mut [U], f: impl Fn(
     });
 }
 
+/// `y[i] = f(x[i])`, without gaps.
+struct Map<'a, T, U, F> {
+    x: &'a [T],
+    y: &'a mut [U],
+    f: &'a F,
+}
+
+impl<T: Copy, U, F: Fn(T) -> U> Loop for Map<'_, T, U, F> {
+    #[inline(always)]
+    fn run(self) {
+        self.x.iter().zip(self.y).for_each(|(x, y)| *y = (self.f)(*x));
+    }
+}
+
+/// `y[i] = f(a[i], b[i])`, without gaps.
+struct Zip<'a, A, B, U, F> {
+    a: &'a [A],
+    b: &'a [B],
+    y: &'a mut [U],
+    f: &'a F,
+}
+
+impl<A: Copy, B: Copy, U, F: Fn(A, B) -> U> Loop for Zip<'_, A, B, U, F> {
+    #[inline(always)]
+    fn run(self) {
+        self.a.iter().zip(self.b).zip(self.y).for_each(|((a, b), y)| *y = (self.f)(*a, *b));
+    }
+}
+
+/// `y[i] += x[i]`, in place.
+pub(crate) struct Add<'a, T, F> {
+    pub(crate) x: &'a [T],
+    pub(crate) y: &'a mut [T],
+    pub(crate) plus: F,
+}
+
+impl<T: Copy, F: Fn(T, T) -> T> Loop for Add<'_, T, F> {
+    #[inline(always)]
+    fn run(self) {
+        self.y.iter_mut().zip(self.x).for_each(|(y, x)| *y = (self.plus)(*y, *x));
+    }
+}
+
 /// `y[i] = f(x[i])`.
 pub(crate) fn map<T: Element, U: Send>(x: &View<'_>, y: &mut [U], f: impl Fn(T) -> U + Sync) {
     update(x, y, |y, x| *y = f(x))
@@ -106,14 +153,14 @@ pub(crate) fn zip<A: Element, B: Element, U: Send>(
     }
     let rows = Rows::new([a.layout, b.layout]);
     let row = |i: usize, j: usize, y: &mut [U]| match rows.step {
-        [1, 1] => wide(|| av[i..].iter().zip(&bv[j..]).zip(y).for_each(|((a, b), y)| *y = f(*a, *b))),
+        [1, 1] => wide(Zip { a: &av[i..], b: &bv[j..], y, f: &f }),
         [1, 0] => {
             let b = bv[j];
-            wide(|| av[i..].iter().zip(y).for_each(|(a, y)| *y = f(*a, b)))
+            wide(Map { x: &av[i..], y, f: &|a| f(a, b) })
         }
         [0, 1] => {
             let a = av[i];
-            wide(|| bv[j..].iter().zip(y).for_each(|(b, y)| *y = f(a, *b)))
+            wide(Map { x: &bv[j..], y, f: &|b| f(a, b) })
         }
         [s, t] => y.iter_mut().enumerate().for_each(|(k, y)| *y = f(av[step(i, k, s)], bv[step(j, k, t)])),
     };
