@@ -155,6 +155,22 @@ pub trait Op: Send + Sync + 'static {
         None
     }
 
+    /// [`Op::lanes`] where operand `operand` is made by `maker` and only read here: the kernel takes the maker's own
+    /// operands in its place, in order, and what the maker would have written is never there.
+    ///
+    /// `x` and `axes` describe this operation's own operands, as for [`Op::lanes`]. `None` where the two one after
+    /// the other are faster.
+    fn lanes_from(
+        &self,
+        x: &[Spec],
+        axes: &[Option<usize>],
+        operand: usize,
+        maker: &dyn Op,
+    ) -> Option<Lanes> {
+        let _ = (x, axes, operand, maker);
+        None
+    }
+
     /// The output as another view of the only input's buffer, where that is all there is to do.
     fn view(&self, x: &Layout) -> Option<Layout> {
         let _ = x;
