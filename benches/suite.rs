@@ -1,4 +1,4 @@
-//! All that is measured: `cargo bench -p cotangent-bench -- --filter lenet5`; `cotangent bench` runs the same rows.
+//! All that is measured: `cargo bench --bench suite -- --filter lenet5`; `cotangent bench` runs the same rows.
 
 use std::process::ExitCode;
 

@@ -8,6 +8,8 @@
 Sections: train, infer, ops, overhead, memory, start-up, default-run. See README.md.
 """
 import argparse
+import glob
+import gzip
 import json
 import math
 import os
@@ -98,6 +100,16 @@ def prepare_rust(name):
     return os.path.join(target, "release", f"{name}-lenet5")
 
 
+def prepare_mnist():
+    """The training pixels and labels as raw bytes, for peers without a reader of gzip."""
+    for kind in ("images", "labels"):
+        members = sorted(glob.glob(os.path.join(ROOT, "mnist", "data", f"train-{kind}-*.gz")))
+        with open(os.path.join(WORK, f"train-{kind}"), "wb") as out:
+            for member in members:
+                with gzip.open(member) as f:
+                    shutil.copyfileobj(f, out)
+
+
 def prepare_cotangent():
     if a.cotangent:
         return os.path.abspath(a.cotangent)
@@ -111,6 +123,7 @@ os.makedirs(WORK, exist_ok=True)
 cotangent = prepare_cotangent()
 needs_python = {"train", "infer", "ops", "overhead", "memory", "start-up"} & set(sections)
 python = prepare_python() if needs_python and not {"pytorch", "onnxruntime"} <= set(a.skip) else None
+prepare_mnist()
 rust = {name: prepare_rust(name) for name in ("burn", "candle") if name not in a.skip and {"train", "infer"} & set(sections)}
 
 
@@ -171,7 +184,9 @@ def rounds(name, run_ours, peers):
             best[peer] = (variant, times)
     for peer, (variant, times) in best.items():
         line = tried[peer, variant][1]
-        found.append(comparison(name, peer, variant, our, times, disagreement=line["disagreement"], version=line["version"]))
+        # A peer of one variant says by itself what it is.
+        said = variant if peer == "PyTorch" else line["variant"]
+        found.append(comparison(name, peer, said, our, times, disagreement=line["disagreement"], version=line["version"]))
         note(f"  {name}: {peer} {variant} ÷ cotangent = {found[-1]['ratio']:.2f}")
     return found
 
@@ -197,8 +212,8 @@ def train():
             peers.append(("PyTorch", variants))
         for name, program in rust.items():
             if row.startswith("train/lenet5/"):
-                command = [program, "train", data, os.path.join(ROOT, "mnist", "data"), str(a.epochs)]
-                peers.append((name.capitalize(), {"flags " + RUST: lambda command=command: call(command)[0]}))
+                command = [program, "train", data, WORK, str(a.epochs)]
+                peers.append((name.capitalize(), {"cpu": lambda command=command: call(command)[0]}))
         found += rounds(row, our_median(row, *arguments), peers)
         shutil.rmtree(folder)
     return found
@@ -219,7 +234,7 @@ def infer():
             peers.append(("PyTorch", {m: pytorch(m) for m in ("eager", "channels_last", "jit", "compile", "compile_cpp")}))
         for name, program in rust.items():
             command = [program, "infer", data, str(a.seconds)]
-            peers.append((name.capitalize(), {"flags " + RUST: lambda command=command: call(command)[0]}))
+            peers.append((name.capitalize(), {"cpu": lambda command=command: call(command)[0]}))
         found += rounds(row, our_median(row, *arguments), peers)
         shutil.rmtree(folder)
     return found
@@ -250,7 +265,7 @@ def operations(prefixes, keep, text):
             command += ["--filter", a.rows[0]] if len(a.rows) == 1 else ["--filter", keep]
             for line in call(command, KEEP if malloc else None):
                 version = line["version"]
-                variant = ", ".join(x for x in (line["variant"], f"{threads} threads", malloc) if x)
+                variant = ", ".join(x for x in (line["variant"], f"{threads} thread{'s' * (threads > 1)}", malloc) if x)
                 their.setdefault(line["name"], {}).setdefault(variant, []).append(median(line["samples"]))
     found = []
     for name in our:

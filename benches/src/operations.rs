@@ -95,6 +95,12 @@ pub(crate) fn rows() -> Vec<Row> {
             pull(&loss.ones_like()).into()
         });
     }
+    let conv1 = || [normal([64, 6, 28, 28])];
+    both(&mut rows, "relu/64x6x28x28".into(), "max(0, x)", conv1, |[x]| vec![x.relu()]);
+    let about = "a sum for each channel, the derivative of a bias";
+    both(&mut rows, "sum-of-channel/64x6x28x28".into(), about, conv1, |[x]| {
+        vec![x.sum_over([0, 2, 3], false)]
+    });
     let long = || normal([LONG]);
     both(
         &mut rows,

@@ -21,6 +21,11 @@ fn row<T: 'static>(name: &str, about: &str, tracked: bool, work: fn(&Tensor) -> 
     })
 }
 
+/// Products of two numbers that may both be tracked.
+fn products(x: &Tensor) -> Tensor {
+    (0..CHAIN).fold(x.clone(), |y, _| &y * x)
+}
+
 pub(crate) fn rows() -> Vec<Row> {
     vec![
         row("add", "x + x of one number", false, |x| x + x),
@@ -28,6 +33,8 @@ pub(crate) fn rows() -> Vec<Row> {
         row("chain-100", "100 products of one number, without derivatives", false, |x| no_grad(|| chain(x))),
         row("chain-100-tracked", "the same, kept for backward", true, chain),
         row("chain-100-backward", "the same, forward and backward", true, |x| chain(x).backward()),
-        row("chain-100-forward-mode", "the same with a tangent", false, |x| jvp(|[x]| chain(&x), [x], [x])),
+        row("products-100-tracked", "100 products of two tracked numbers", true, products),
+        row("products-100-backward", "the same, forward and backward", true, |x| products(x).backward()),
+        row("chain-100-forward-mode", "the chain with a tangent", false, |x| jvp(|[x]| chain(&x), [x], [x])),
     ]
 }

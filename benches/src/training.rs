@@ -28,18 +28,23 @@ pub(crate) struct Training {
     step: Step<2, (Tensor, Tensor)>,
 }
 
+/// A training step: images and labels → loss and number of right answers.
+fn body(model: Model, rate: f64) -> impl Fn([Tensor; 2]) -> (Tensor, Tensor) + Send + 'static {
+    let sgd = Sgd::new(rate).momentum(MOMENTUM);
+    move |[x, y]| {
+        let logits = model.call(&x);
+        let loss = logits.cross_entropy(&y).expect_finite();
+        let correct = logits.detach().argmax(1).eq(&y).sum();
+        let parameters: &dyn Parameters = &*model;
+        sgd.step(parameters, &loss.backward());
+        (loss.detach(), correct)
+    }
+}
+
 impl Training {
     pub(crate) fn new(network: &Network, rate: f64) -> Self {
         let model = (network.build)(&Rng::new(SEED));
-        let (inside, sgd) = (model.clone(), Sgd::new(rate).momentum(MOMENTUM));
-        let step = Step::record(move |[x, y]: [Tensor; 2]| {
-            let logits = inside.call(&x);
-            let loss = logits.cross_entropy(&y).expect_finite();
-            let correct = logits.detach().argmax(1).eq(&y).sum();
-            let parameters: &dyn Parameters = &*inside;
-            sgd.step(parameters, &loss.backward());
-            (loss.detach(), correct)
-        });
+        let step = Step::record(body(model.clone(), rate));
         Training { model, step }
     }
 
@@ -69,6 +74,8 @@ pub(crate) fn rows() -> Vec<Row> {
             rows.push(row.agreeing(Agreement::Losses { network, batch, rate }));
         }
     }
+    let about = "a training step of LeNet-5, operation by operation instead of recorded";
+    rows.push(Row::new("eager/lenet5/batch-64", about, |budget| eager(&NETWORKS[0], 64, 0.02, budget)));
     rows
 }
 
@@ -132,6 +139,13 @@ fn accuracy(model: &Model, data: &impl Dataset) -> Result<f64> {
     }
     model.train();
     Ok(correct / n as f64)
+}
+
+/// Seconds of a step that is not recorded.
+fn eager(network: &Network, batch: usize, rate: f64, budget: &Budget) -> Result<Found> {
+    let step = body((network.build)(&Rng::new(SEED)), rate);
+    let [x, y] = examples(&mnist()?[0], 0, batch)?;
+    repeat(budget, || Ok(step([x.clone(), y.clone()])))
 }
 
 /// Seconds of a step, on a few batches in turn.
