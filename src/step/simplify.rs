@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::record::{Instruction, Program};
 use crate::{
     apply::Pass,
-    ops::{Gate, Op, Permute},
+    ops::{Attribute, Gate, Op, Permute},
 };
 
 /// Rewrite a copy of the program.
@@ -21,6 +21,7 @@ pub(crate) fn simplify(p: &Program) -> Program {
         flags: p.flags.clone(),
     };
     gate_before_unpooling(&mut q);
+    sums_before_unpooling(&mut q);
     transposed_products(&mut q);
     drop_unread(&mut q);
     q
@@ -84,6 +85,22 @@ fn gate_before_unpooling(p: &mut Program) {
             outputs: [out].into_iter().collect(),
             origin: at_s,
         };
+    }
+}
+
+/// `Σ unpool(c, i)` = `Σ c` over an image: every cotangent goes to one place.
+fn sums_before_unpooling(p: &mut Program) {
+    for i in 0..p.instructions.len() {
+        let sum = &p.instructions[i];
+        if sum.op.name() != "sum" || p.slots[sum.inputs[0]].shape.rank() != 4 {
+            continue;
+        }
+        let over =
+            |a: i64| matches!(&sum.op.attributes()[..], [(_, Attribute::Ints(axes))] if axes.contains(&a));
+        let Some(s) = maker(p, sum.inputs[0]) else { continue };
+        if over(2) && over(3) && p.instructions[s].op.name() == "max_pool2d_scatter" {
+            p.instructions[i].inputs[0] = p.instructions[s].inputs[0];
+        }
     }
 }
 

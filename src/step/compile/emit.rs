@@ -30,6 +30,8 @@ struct Emitter<'a> {
     sums: &'a HashMap<usize, usize>,
     /// Instructions done together with one before.
     done: Vec<usize>,
+    /// Slot → its maker, not yet run: its readers may do without.
+    waiting: HashMap<usize, usize>,
 }
 
 /// The codes for blocks of `size`, and the bytes of their local buffers; what all blocks share goes to `before`.
@@ -44,7 +46,8 @@ pub(super) fn codes(
     sums: &HashMap<usize, usize>,
 ) -> (Vec<Code>, Vec<usize>) {
     let (held, bytes, codes, done) = (HashMap::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut emitter = Emitter { c, members, size, held, bytes, codes, before, targets, sums, done };
+    let waiting = HashMap::new();
+    let mut emitter = Emitter { c, members, size, held, bytes, codes, before, targets, sums, done, waiting };
     members.iter().for_each(|i| emitter.emit(*i));
     (emitter.codes, emitter.bytes)
 }
@@ -91,14 +94,77 @@ impl Emitter<'_> {
             return;
         }
         if self.size == LANES {
-            if let Some((together, lanes)) = self.fuse(i, &*op, &specs, &axes) {
-                return self.side_by_side(&together, lanes);
+            if self.may_wait(i) {
+                self.waiting.insert(self.c.p.instructions[i].outputs[0], i);
+                return;
             }
-            if let Some(lanes) = op.lanes(&specs, &axes, &[]) {
-                return self.side_by_side(&[i], lanes);
+            if let Some((maker, operand, lanes)) = self.from_maker(i, &*op, &specs, &axes) {
+                let name = self.c.p.instructions[maker].op.name();
+                self.c.note(i, format!("one kernel: {} straight from what {name} takes", op.name()));
+                let mut operands = self.operands(&[i]);
+                operands.splice(operand..=operand, self.operands(&[maker]));
+                return self.side_by_side(i, operands, lanes);
+            }
+            if let Some((together, lanes)) = self.fuse(i, &*op, &specs, &axes) {
+                let operands = self.operands(&together);
+                return self.side_by_side(together[together.len() - 1], operands, lanes);
             }
         }
-        self.rows(i, op, &specs, &axes);
+        self.emit_now(i);
+    }
+
+    /// With a kernel of its own, now.
+    fn emit_now(&mut self, i: usize) {
+        let op = self.c.block_op(i, self.size);
+        let (specs, axes) = (self.c.block_specs(i, self.size), self.c.s.axes[i].clone());
+        let lanes = (self.size == LANES).then(|| op.lanes(&specs, &axes, &[])).flatten();
+        match lanes {
+            Some(lanes) => {
+                let operands = self.operands(&[i]);
+                self.side_by_side(i, operands, lanes)
+            }
+            None => self.rows(i, op, &specs, &axes),
+        }
+    }
+
+    /// Has this value a reader with a kernel that starts from what this instruction takes? Then it waits: if all
+    /// its readers have, it is never made.
+    fn may_wait(&self, i: usize) -> bool {
+        let [out] = self.c.p.instructions[i].outputs[..] else { return false };
+        let maker = self.c.block_op(i, LANES);
+        let sliced = self.c.s.axes[i].iter().all(Option::is_some);
+        let takes = |r: &usize| {
+            let (specs, axes) = (self.c.block_specs(*r, LANES), &self.c.s.axes[*r]);
+            let operand = self.c.p.instructions[*r].inputs.iter().position(|s| *s == out);
+            operand.is_some_and(|j| self.c.block_op(*r, LANES).lanes_from(&specs, axes, j, &*maker).is_some())
+        };
+        sliced && !self.targets.contains_key(&out) && self.c.s.readers[out].iter().any(takes)
+    }
+
+    /// The kernel that starts from what the maker of an operand takes.
+    fn from_maker(
+        &self,
+        i: usize,
+        op: &dyn Op,
+        specs: &[Spec],
+        axes: &[Option<usize>],
+    ) -> Option<(usize, usize, Lanes)> {
+        self.c.p.instructions[i].inputs.iter().enumerate().find_map(|(j, slot)| {
+            let maker = *self.waiting.get(slot)?;
+            let lanes = op.lanes_from(specs, axes, j, &*self.c.block_op(maker, LANES))?;
+            Some((maker, j, lanes))
+        })
+    }
+
+    /// What these instructions, done by one kernel, take: slot, batch axis, whether it must be packed.
+    fn operands(&self, together: &[usize]) -> Vec<(usize, Option<usize>, bool)> {
+        let mut all = Vec::new();
+        for (k, i) in together.iter().enumerate() {
+            let x = &self.c.p.instructions[*i];
+            let own = x.inputs.iter().enumerate().skip(usize::from(k > 0));
+            all.extend(own.map(|(j, slot)| (*slot, self.c.s.axes[*i][j], x.op.packed(j))));
+        }
+        all
     }
 
     /// A view, in every form in which it is one.
@@ -116,6 +182,9 @@ impl Emitter<'_> {
 
     /// The forms of an operand that are there.
     fn forms(&mut self, slot: usize, axis: Option<usize>) -> Vec<Place> {
+        if let Some(i) = self.waiting.remove(&slot) {
+            self.emit_now(i);
+        }
         if let Some(forms) = self.held.get(&(slot, axis.is_some())) {
             return forms.clone();
         }
@@ -250,20 +319,14 @@ impl Emitter<'_> {
         None
     }
 
-    /// A kernel for examples side by side, of these instructions.
-    fn side_by_side(&mut self, together: &[usize], lanes: Lanes) {
-        let (first, last) = (together[0], together[together.len() - 1]);
+    /// A kernel for examples side by side, that makes what instruction `last` does.
+    fn side_by_side(&mut self, last: usize, operands: Vec<(usize, Option<usize>, bool)>, lanes: Lanes) {
         let mut inputs = Vec::new();
-        for (k, i) in together.iter().enumerate() {
-            let (op, slots) =
-                (self.c.p.instructions[*i].op.clone(), self.c.p.instructions[*i].inputs.clone());
-            for (j, slot) in slots.iter().enumerate().skip(usize::from(k > 0)) {
-                let place = match self.c.s.axes[*i][j] {
-                    Some(a) => self.lanes_of(*slot, a, first),
-                    None => self.rows_of(*slot, None, op.packed(j), first),
-                };
-                inputs.push(place);
-            }
+        for (slot, axis, packed) in operands {
+            inputs.push(match axis {
+                Some(a) => self.lanes_of(slot, a, last),
+                None => self.rows_of(slot, None, packed, last),
+            });
         }
         let sums = self.c.s.kind[last] == Kind::Sums;
         let scratch = (lanes.scratch > 0).then(|| (self.local(lanes.scratch), lanes.scratch));
