@@ -162,7 +162,8 @@ pub(crate) struct Train {
     /// Name of the run folder, instead of a number
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Compute every step operation by operation, instead of recording it once
+    /// Compute every step operation by operation, instead of recording it once; sums over a batch are rounded
+    /// in another order then
     #[arg(long)]
     pub(crate) eager: bool,
     /// Go on with an interrupted run: its folder or a checkpoint in it. Only --epochs may change its settings
