@@ -7,6 +7,7 @@
 
 pub(crate) mod cpu;
 mod lanes;
+mod sparse;
 
 use std::fmt;
 
@@ -559,6 +560,20 @@ impl Op for Conv2dInput {
         let y = self.outputs(x).ok()?;
         lanes::input_gradient(self.conv.geometry(&y[0].shape, &x[1].shape, &x[0].shape))
     }
+    fn lanes_from(
+        &self,
+        x: &[Spec],
+        axes: &[Option<usize>],
+        operand: usize,
+        maker: &dyn Op,
+    ) -> Option<Lanes> {
+        if *axes != [Some(0), None] || operand != 0 || x[0].dtype != DType::F32 {
+            return None;
+        }
+        let y = self.outputs(x).ok()?;
+        let conv = self.conv.geometry(&y[0].shape, &x[1].shape, &x[0].shape);
+        sparse::input_gradient(conv, pool::lanes::Spread::by(maker, &x[0].shape)?)
+    }
 }
 
 impl Op for Conv2dWeight {
@@ -617,6 +632,20 @@ impl Op for Conv2dWeight {
         }
         let w = self.outputs(x).ok()?;
         lanes::weight_gradient(self.conv.geometry(&x[0].shape, &w[0].shape, &x[1].shape))
+    }
+    fn lanes_from(
+        &self,
+        x: &[Spec],
+        axes: &[Option<usize>],
+        operand: usize,
+        maker: &dyn Op,
+    ) -> Option<Lanes> {
+        if *axes != [Some(0), Some(0)] || operand != 1 || x[0].dtype != DType::F32 {
+            return None;
+        }
+        let w = self.outputs(x).ok()?;
+        let conv = self.conv.geometry(&x[0].shape, &w[0].shape, &x[1].shape);
+        sparse::weight_gradient(conv, pool::lanes::Spread::by(maker, &x[1].shape)?)
     }
 }
 

@@ -519,3 +519,99 @@ fn sums_agree() {
         Case { op: &op, then: &[], x, axes: vec![Some(batch)], more: vec![], tolerance: 0.0 }.check();
     }
 }
+
+/// A convolution's adjoint of which one operand is a max pool's cotangent, spread: as one operation.
+struct Spreading {
+    op: Arc<dyn Op>,
+    operand: usize,
+    maker: MaxPool2dScatter,
+}
+
+impl Spreading {
+    fn own<T: Clone>(&self, x: &[T], made: T) -> Vec<T> {
+        let mut own = x.to_vec();
+        own.splice(self.operand..self.operand + 2, [made]);
+        own
+    }
+    fn specs(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        Ok(self.own(x, self.maker.outputs(&x[self.operand..][..2])?.remove(0)))
+    }
+    fn axes(&self, axes: &[Option<usize>]) -> Vec<Option<usize>> {
+        self.own(axes, axes[self.operand])
+    }
+}
+
+impl Op for Spreading {
+    fn name(&self) -> &'static str {
+        self.op.name()
+    }
+    fn attributes(&self) -> Vec<(&'static str, Attribute)> {
+        [self.op.attributes(), self.maker.attributes()].concat()
+    }
+    fn outputs(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        self.op.outputs(&self.specs(x)?)
+    }
+    fn linearize(&self, _: &[Tensor], _: &[Tensor], _: Mode, _: &[bool]) -> LinearMap {
+        unreachable!("nobody differentiates it")
+    }
+    fn batch(&self, x: &[Spec], axes: &[Option<usize>]) -> Batch {
+        self.op.batch(&self.specs(x).unwrap(), &self.axes(axes))
+    }
+    fn cpu(&self, call: Call<'_>) {
+        let spec = |v: &View<'_>| Spec { shape: v.layout.shape, dtype: v.dtype, device: Device::cpu() };
+        let x: Vec<Operand> =
+            call.inputs.iter().map(|v| (spec(v), Numbers::of(&spec(v), v.memory))).collect();
+        let made = run(&self.maker, &x[self.operand..][..2]).remove(0);
+        let y = run(&*self.op, &self.own(&x, made)).remove(0);
+        call.outputs[0].slice::<f32>().copy_from_slice(y.1.f32());
+    }
+    fn lanes(&self, x: &[Spec], axes: &[Option<usize>], _: &[&dyn Op]) -> Option<Lanes> {
+        self.op.lanes_from(&self.specs(x).ok()?, &self.axes(axes), self.operand, &self.maker)
+    }
+}
+
+#[test]
+fn convolution_adjoints_behind_a_max_pool_agree() {
+    let mut draw = Draw(9);
+    let mut checked = 0;
+    while checked < CASES / 4 {
+        let Some((conv, s, pool)) = draw_pooled(&mut draw) else { continue };
+        let maker = MaxPool2dScatter { pool, size: [s.y[2], s.y[3]] };
+        let y = operand(&mut draw, &s.y);
+        let [g, at] = run(&MaxPool2d { pool }, &[y]).try_into().unwrap();
+        // As after a ReLU: half of them, or all but a few, are 0.
+        let (most, mut g) = (draw.of(0, 8), g);
+        let F32(v) = &mut g.1 else { unreachable!() };
+        v.iter_mut().for_each(|v| *v = if draw.of(0, 8) <= most { *v } else { 0.0 });
+        let (x, w) = (operand(&mut draw, &s.x), operand(&mut draw, &s.w));
+        let weight: Arc<dyn Op> = Conv2dWeight { conv, kernel: [s.w[2], s.w[3]] }.shared();
+        let input: Arc<dyn Op> = Conv2dInput { conv, size: [s.x[2], s.x[3]] }.shared();
+        for (op, operand, x, axes) in [
+            (weight, 1, vec![x, g.clone(), at.clone()], vec![Some(0); 3]),
+            (input, 0, vec![g, at, w], vec![Some(0), Some(0), None]),
+        ] {
+            let op = Spreading { op, operand, maker };
+            let specs: Vec<Spec> = x.iter().map(|x| x.0.clone()).collect();
+            if op.lanes(&specs, &axes, &[]).is_some() {
+                Case { op: &op, then: &[], x, axes, more: vec![], tolerance: 0.0 }.check();
+                checked += 1;
+            }
+        }
+    }
+}
+
+/// A convolution that may have such a kernel, its sizes, and a pool of windows that do not overlap.
+fn draw_pooled(draw: &mut Draw) -> Option<(Conv, Sizes, Pool)> {
+    let most = if draw.of(0, 3) == 0 { 40 } else { 9 };
+    let [c, o] = [draw.of(1, most), draw.of(1, 20)];
+    let (kernel, image) = ([draw.of(1, 7), draw.of(1, 7)], [draw.of(1, 14), draw.of(1, 14)]);
+    let padding = [[draw.of(0, 3), draw.of(0, 3)], [draw.of(0, 3), draw.of(0, 3)]];
+    let conv = Conv::default().padding(if draw.of(0, 1) == 0 { [[0; 2]; 2] } else { padding });
+    let [oh, ow] = conv.output_size(image, kernel).ok()?;
+    let window = if draw.of(0, 1) == 0 { [2, 2] } else { [draw.of(1, 4), draw.of(1, 4)] };
+    let pool = Pool::new(window).stride(window.map(|w| w + draw.of(0, 3) / 3));
+    let pool = pool.rounding([Rounding::Floor, Rounding::Ceil][draw.of(0, 1)]);
+    pool.output_size([oh, ow]).ok()?;
+    let x = [LANES, c, image[0], image[1]];
+    Some((conv, Sizes { x, w: [o, c, kernel[0], kernel[1]], y: [LANES, o, oh, ow] }, pool))
+}

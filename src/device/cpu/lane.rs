@@ -133,6 +133,22 @@ pub(crate) unsafe trait Lane<T: Float>: Copy {
             (0..Self::N).for_each(|i| *p.add(i) = I::whole(x[i].to_f64()));
         }
     }
+    /// Put the numbers at places where `keep` is not 0 at `p`, one behind the other; there may be anything behind
+    /// them, up to [`Lane::N`] numbers. How many there are.
+    #[inline(always)]
+    unsafe fn store_kept(self, keep: Self, p: *mut T) -> usize {
+        let (mut x, mut k, mut n) = ([T::ZERO; 16], [T::ZERO; 16], 0);
+        // SAFETY: the caller's pointer is good for `N` numbers, and `x` and `k` have room for them.
+        unsafe {
+            self.store(x.as_mut_ptr());
+            keep.store(k.as_mut_ptr());
+            for i in 0..Self::N {
+                *p.add(n) = x[i];
+                n += usize::from(k[i] != T::ZERO);
+            }
+        }
+        n
+    }
     /// The sum of each row's numbers: `y[i] = Σ_j rows[i·LANES + j]`, for `LANES` rows of `LANES`.
     #[inline(always)]
     unsafe fn sums(rows: *const T, y: *mut T) {
@@ -380,6 +396,15 @@ lane!(__m512: f32, 16, 32, _mm512_setzero_ps _mm512_set1_ps _mm512_loadu_ps _mm5
         }
     }
     #[inline(always)]
+    unsafe fn store_kept(self, keep: Self, p: *mut f32) -> usize {
+        // SAFETY: the caller's.
+        unsafe {
+            let keep = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(keep, _mm512_setzero_ps());
+            _mm512_storeu_ps(p, _mm512_maskz_compress_ps(keep, self));
+            keep.count_ones() as usize
+        }
+    }
+    #[inline(always)]
     unsafe fn sums(rows: *const f32, y: *mut f32) {
         // SAFETY: the caller's rows hold 256 numbers, and `y` has room for 16.
         unsafe {
@@ -523,7 +548,7 @@ fn dispatch_on<T: Float>(isa: Isa, kernel: impl Kernel<T>) {
     // A function for each kernel: several in one would crowd each other out of the registers.
     #[cfg(target_arch = "x86_64")]
     #[inline(never)]
-    #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+    #[target_feature(enable = "avx512f,avx512vl,avx2,fma,popcnt")]
     unsafe fn avx512<T: Float>(kernel: impl Kernel<T>) {
         // SAFETY: this function's features are the register's.
         unsafe { kernel.run::<T::V512>() }
@@ -617,6 +642,13 @@ mod tests {
                     let mut y = [9.0; 16];
                     V::load_first(b[2..].as_ptr(), n).store_first(y.as_mut_ptr(), n);
                     (0..16).for_each(|i| same(y[i], if i < n { b[2 + i] } else { 9.0 }));
+                }
+                for lane in (0..16).step_by(V::N) {
+                    let (x, keep, mut y) = (&b[lane..][..V::N], &a[lane..][..V::N], [9.0; 16]);
+                    let n = V::load(x.as_ptr()).store_kept(V::load(keep.as_ptr()), y.as_mut_ptr());
+                    let kept: Vec<f32> = (0..V::N).filter(|i| keep[*i] != 0.0).map(|i| x[i]).collect();
+                    assert_eq!(n, kept.len());
+                    kept.iter().zip(y).for_each(|(x, y)| same(y, *x));
                 }
                 let rows: Vec<f32> = (0..256).map(|i| (i / 16 + i % 16 * i) as f32).collect();
                 let mut y = [0.0; 16];

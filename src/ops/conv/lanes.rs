@@ -285,7 +285,7 @@ fn triples(a: usize, b: usize, c: usize) -> impl Iterator<Item = (usize, usize, 
 }
 
 /// `0..n` in blocks of at most `most`, as even as they can be.
-fn even(n: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn even(n: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     let blocks = n.div_ceil(most);
     (0..blocks).map(move |b| share(n, blocks, b))
 }

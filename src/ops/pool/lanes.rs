@@ -7,7 +7,7 @@ use crate::{
         Call, ViewMut,
         lane::{Kernel, Lane, Whole, dispatch},
     },
-    ops::{Attribute, LANES, Lanes},
+    ops::{Attribute, LANES, Lanes, Op},
     tensor::{DType, Element},
 };
 
@@ -60,6 +60,42 @@ impl Place {
                 Place::Int(p, _) => which.store_whole(p),
             }
         }
+    }
+}
+
+/// Windows side by side, each of which spreads a number to one of its cells: what `max_pool2d_scatter` writes.
+pub(crate) struct Spread {
+    /// Height and width of a window, and the steps from one to the next.
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: [usize; 2],
+    /// Rows and columns of windows.
+    pub(crate) windows: [usize; 2],
+}
+
+impl Spread {
+    /// From the operation and the shape of what it writes. None where windows overlap or reach over the edge, and
+    /// where places are not bytes.
+    pub(crate) fn by(maker: &dyn Op, y: &[usize]) -> Option<Self> {
+        if maker.name() != "max_pool2d_scatter" {
+            return None;
+        }
+        let attributes = maker.attributes();
+        let of = |name: &str| attributes.iter().find(|a| a.0 == name).map(|a| &a.1);
+        let two = |name: &str| match of(name)? {
+            Attribute::Ints(v) if v.len() == 2 => Some([v[0] as usize, v[1] as usize]),
+            _ => None,
+        };
+        let ([kernel, stride], size) = ([two("kernel")?, two("stride")?], [y[2], y[3]]);
+        let whole = |a: usize| (1..=size[a]).contains(&kernel[a]) && stride[a] >= kernel[a];
+        if !whole(0) || !whole(1) || kernel[0] * kernel[1] > 256 {
+            return None;
+        }
+        let rest = [0, 1].map(|a| size[a] - kernel[a]);
+        let exact = rest[0].is_multiple_of(stride[0]) && rest[1].is_multiple_of(stride[1]);
+        let down = exact || of("ceil")? == &Attribute::Bool(false);
+        let plain = two("padding")? == [0, 0] && two("dilation")? == [1, 1];
+        let windows = [0, 1].map(|a| rest[a] / stride[a] + 1);
+        (plain && down).then_some(Spread { kernel, stride, windows })
     }
 }
 
