@@ -586,9 +586,17 @@ fn convolution_adjoints_behind_a_max_pool_agree() {
         let (x, w) = (operand(&mut draw, &s.x), operand(&mut draw, &s.w));
         let weight: Arc<dyn Op> = Conv2dWeight { conv, kernel: [s.w[2], s.w[3]] }.shared();
         let input: Arc<dyn Op> = Conv2dInput { conv, size: [s.x[2], s.x[3]] }.shared();
+        // In the weight's, such a number meets the border's zeros.
+        let mut wild = g.clone();
+        if draw.of(0, 3) == 0 {
+            let (F32(v), odd) = (&mut wild.1, [f32::NAN, f32::INFINITY, f32::NEG_INFINITY]) else {
+                unreachable!()
+            };
+            (0..2).for_each(|_| v[draw.of(0, g.1.len() - 1)] = odd[draw.of(0, 2)]);
+        }
         for (op, operand, x, axes) in [
-            (weight, 1, vec![x, g.clone(), at.clone()], vec![Some(0); 3]),
-            (input, 0, vec![g, at, w], vec![Some(0), Some(0), None]),
+            (weight, 1, vec![x, g, at.clone()], vec![Some(0); 3]),
+            (input, 0, vec![wild, at, w], vec![Some(0), Some(0), None]),
         ] {
             let op = Spreading { op, operand, maker };
             let specs: Vec<Spec> = x.iter().map(|x| x.0.clone()).collect();

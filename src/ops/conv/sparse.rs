@@ -24,6 +24,30 @@ const LIST: usize = 4 << 10;
 /// The place of a zero in the border.
 const BORDER: u32 = u32::MAX;
 
+/// In which order cotangents are listed.
+struct Listing {
+    /// Lists of an example, and how far the first cotangent of one is from the next one's.
+    lists: usize,
+    step: usize,
+    /// Per cotangent of a list: its distance from the first, and its address for the window's first cell.
+    items: Vec<(u32, f32)>,
+    /// From one column of a window to the next among the addresses, and from one row to the next.
+    cell: [f32; 2],
+    /// How many lists are made at a time.
+    group: usize,
+}
+
+impl Listing {
+    fn new(lists: usize, step: usize, items: Vec<(u32, f32)>, cell: [f32; 2]) -> Self {
+        let group = (LIST / items.len()).clamp(1, lists);
+        Listing { lists, step, items, cell, group }
+    }
+    /// Room for an example's lists; a register more is written.
+    fn room(&self) -> usize {
+        (self.group * self.items.len() + LANES).next_multiple_of(LANES)
+    }
+}
+
 /// Where everything lies.
 struct Plan {
     conv: Conv,
@@ -36,19 +60,14 @@ struct Plan {
     wide: usize,
     /// Per number of an example's image: where its lanes lie, or [`BORDER`]; whole squares.
     place: Vec<u32>,
-    /// Windows in the order they are listed, and the address of each one's first cell.
-    windows: Vec<(u32, f32)>,
-    /// Output channels that are listed at a time.
-    group: usize,
 }
 
 impl Plan {
     fn new(conv: Conv, spread: Spread) -> Option<Plan> {
         let size = [conv.c, conv.h, conv.w, conv.o, conv.kh, conv.kw, conv.oh, conv.ow];
         let plain = conv.groups == 1 && conv.stride == [1, 1] && conv.dilation == [1, 1];
-        // Narrower kernel rows leave most of a register empty.
-        let pays = conv.kw * conv.c >= 12 && spread.kernel[0] * spread.kernel[1] >= 4;
-        if size.contains(&0) || !plain || !pays {
+        let cells = spread.kernel[0] * spread.kernel[1];
+        if size.contains(&0) || !plain || cells < 4 {
             return None;
         }
         let before = [conv.padding[0][0], conv.padding[1][0]];
@@ -57,7 +76,9 @@ impl Plan {
         // The last kernel row of the last window fills its registers too.
         let size = (high * row + LANES).next_multiple_of(LANES);
         // Addresses pass through real numbers, exactly.
-        if size > 1 << 24 || conv.c * conv.h * conv.w > 1 << 24 {
+        let kernels =
+            conv.o * (conv.kh + 2 * spread.kernel[0]) * (conv.kw + 2 * spread.kernel[1] + LANES) * conv.c;
+        if size.max(kernels) > 1 << 24 || conv.c * conv.h * conv.w > 1 << 24 {
             return None;
         }
         let mut place = vec![BORDER; size];
@@ -70,36 +91,73 @@ impl Plan {
         }
         let narrow = conv.kw * conv.c;
         let wide = narrow.next_multiple_of(LANES);
-        // Neighbours in the list are far apart in the image: what one stores, the next does not wait for.
-        let reach =
-            [conv.kh + spread.kernel[0] - 1, (wide + (spread.kernel[1] - 1) * conv.c).div_ceil(conv.c)];
-        let base = |[p, q]: [usize; 2]| (p * spread.stride[0] * row + q * spread.stride[1] * conv.c) as f32;
-        let windows = apart(spread.windows, spread.stride, reach);
-        let windows: Vec<_> =
-            windows.into_iter().map(|w| ((w[0] * spread.windows[1] + w[1]) as u32, base(w))).collect();
-        let group = (LIST / windows.len()).clamp(1, conv.o);
-        Some(Plan { conv, spread, row, size, narrow, wide, place, windows, group })
+        Some(Plan { conv, spread, row, size, narrow, wide, place })
     }
 
     /// Cotangents of a channel and an example.
     fn cells(&self) -> usize {
-        self.windows.len()
+        self.spread.windows.iter().product()
     }
-    /// Room for an example's lists; a register more is written.
-    fn list(&self) -> usize {
-        (self.group * self.cells() + LANES).next_multiple_of(LANES)
+    /// The address of a window's first cell in an image.
+    fn base(&self, [p, q]: [usize; 2]) -> usize {
+        p * self.spread.stride[0] * self.row + q * self.spread.stride[1] * self.conv.c
     }
-    /// Bytes for lists and images.
-    fn scratch(&self) -> usize {
+    /// A list a channel, of addresses in the image.
+    fn by_channel(&self) -> Listing {
+        // Neighbours in the list are far apart in the image: what one stores, the next does not wait for.
+        let [c, columns] = [self.conv.c, self.spread.windows[1]];
+        let [high, across] = self.spread.kernel.map(|k| k - 1);
+        let reach = [self.conv.kh + high, (self.wide + across * c).div_ceil(c)];
+        let windows = apart(self.spread.windows, self.spread.stride, reach);
+        let items = windows.into_iter().map(|w| ((w[0] * columns + w[1]) as u32, self.base(w) as f32));
+        Listing::new(self.conv.o, self.cells(), items.collect(), [c as f32, self.row as f32])
+    }
+    /// Bytes for images and lists.
+    fn scratch(&self, listing: &Listing) -> usize {
         room::<f32>(LANES * self.size)
-            + 2 * room::<f32>(LANES * self.list())
-            + room::<usize>(LANES * (self.group + 1))
+            + 2 * room::<f32>(LANES * listing.room())
+            + room::<usize>(LANES * (listing.group + 1))
             + 4 * room::<f32>(SQUARE)
             + room::<f32>(LANES)
     }
     /// Numbers of the kernels of all output channels, rows filled up.
     fn kernels(&self) -> usize {
         self.conv.o * self.conv.kh * self.wide
+    }
+}
+
+/// What a window and its neighbours in the kernel's reach get, made in registers: the cells that any place of the
+/// maximum reaches. The kernels stand in zeros, so that an address in them says which cells one place reaches.
+struct Regions {
+    /// Rows, numbers of a row, and of a row that fills its registers.
+    size: [usize; 3],
+    /// Numbers of a row of a kernel among its zeros, and of all of it.
+    row: usize,
+    kernel: usize,
+    /// Each window's first cell in the image.
+    base: Vec<usize>,
+}
+
+impl Regions {
+    fn new(plan: &Plan) -> Self {
+        let (Conv { c, kh, kw, .. }, [high, across]) = (plan.conv, plan.spread.kernel.map(|k| k - 1));
+        let narrow = (kw + across) * c;
+        let wide = narrow.next_multiple_of(LANES);
+        let row = (across * c + wide).next_multiple_of(LANES);
+        let [rows, columns] = plan.spread.windows;
+        let base = (0..rows).flat_map(|p| (0..columns).map(move |q| [p, q])).map(|w| plan.base(w));
+        Regions { size: [kh + high, narrow, wide], row, kernel: (kh + 2 * high) * row, base: base.collect() }
+    }
+    /// A list a window, of addresses in the kernels.
+    fn by_window(&self, plan: &Plan) -> Listing {
+        let (c, [high, across]) = (plan.conv.c, plan.spread.kernel.map(|k| k - 1));
+        let first = |o: usize| o * self.kernel + high * self.row + across * c;
+        let items = (0..plan.conv.o).map(|o| ((o * plan.cells()) as u32, first(o) as f32)).collect();
+        Listing::new(plan.cells(), 1, items, [-(c as f32), -(self.row as f32)])
+    }
+    /// Do they stay in registers, and their kernels in the first-level cache?
+    fn pay(&self, plan: &Plan) -> bool {
+        self.size[0] * self.size[2] <= 20 * LANES && plan.conv.o * self.kernel <= 10 << 10
     }
 }
 
@@ -124,62 +182,69 @@ fn apart(windows: [usize; 2], stride: [usize; 2], reach: [usize; 2]) -> Vec<[usi
 struct Room<'a> {
     /// `[16][size]`: an image an example.
     images: &'a mut [f32],
-    /// `[16][list]`: cotangents, and the addresses of their maxima.
+    /// `[16][room]`: cotangents, and addresses for them.
     g: &'a mut [f32],
     /// Whole numbers, as they are in memory.
     at: &'a mut [f32],
-    /// `[16][group + 1]`: where each channel's list begins, and the last one ends.
+    /// `[16][group + 1]`: where each list begins, and the last one ends.
     ends: &'a mut [usize],
     squares: [&'a mut [f32]; 4],
-    /// Not 0 for examples whose cotangent is not finite.
+    /// Not 0 for examples of which a listed cotangent is not finite.
     wild: &'a mut [f32],
 }
 
 impl<'a> Room<'a> {
-    fn of(scratch: &mut Scratch<'a>, plan: &Plan) -> Self {
+    fn of(scratch: &mut Scratch<'a>, plan: &Plan, listing: &Listing) -> Self {
         Room {
             images: scratch.take(LANES * plan.size),
-            g: scratch.take(LANES * plan.list()),
-            at: scratch.take(LANES * plan.list()),
-            ends: scratch.take(LANES * (plan.group + 1)),
+            g: scratch.take(LANES * listing.room()),
+            at: scratch.take(LANES * listing.room()),
+            ends: scratch.take(LANES * (listing.group + 1)),
             squares: [(); 4].map(|()| scratch.take(SQUARE)),
             wild: scratch.take(LANES),
         }
     }
 
-    /// List the cotangents of `count` channels from `first` on that are not 0.
+    /// Make `count` lists from `first` on, of the cotangents that are not 0.
     ///
     /// # Safety
-    /// The processor has `V`'s instruction set; `g` and `idx` hold all channels.
+    /// The processor has `V`'s instruction set; `g` and `idx` hold all cotangents of the listing.
     #[inline(always)]
-    unsafe fn list<V: Lane<f32>>(&mut self, plan: &Plan, first: usize, count: usize, g: &[f32], idx: &[u8]) {
-        let (cells, list, [kh, kw]) = (plan.cells(), plan.list(), plan.spread.kernel);
+    unsafe fn list<V: Lane<f32>>(
+        &mut self,
+        plan: &Plan,
+        listing: &Listing,
+        [first, count]: [usize; 2],
+        g: &[f32],
+        idx: &[u8],
+    ) {
+        let (room, all, [kh, kw]) = (listing.room(), listing.group + 1, plan.spread.kernel);
         let [zero, near, turned, far] = &mut self.squares;
         zero[..LANES].fill(0.0);
         self.wild.fill(0.0);
-        (0..LANES).for_each(|e| self.ends[e * (plan.group + 1)] = 0);
-        let last = (kh * kw - 1) as f32;
-        let jump = plan.row as f32 - (kw * plan.conv.c) as f32;
-        // SAFETY: windows are fewer than `cells`, so reads stay inside the channel; an example's list has room for
-        // all cotangents of the group and a register.
+        (0..LANES).for_each(|e| self.ends[e * all] = 0);
+        let (last, [step, down]) = ((kh * kw - 1) as f32, listing.cell);
+        let jump = down - kw as f32 * step;
+        // SAFETY: items lie inside `g` and `idx`; an example's lists have room for all cotangents of the group and a
+        // register.
         unsafe {
             let to: [*mut f32; LANES] = std::array::from_fn(|e| turned.as_mut_ptr().add(e * LANES));
             let to_at: [*mut f32; LANES] = std::array::from_fn(|e| far.as_mut_ptr().add(e * LANES));
             let rows: [*const f32; LANES] =
                 std::array::from_fn(|i| near.as_mut_ptr().add(i * LANES).cast_const());
-            for o in 0..count {
-                let mut ends: [usize; LANES] = std::array::from_fn(|e| self.ends[e * (plan.group + 1) + o]);
-                for windows in plan.windows.chunks(LANES) {
+            for list in 0..count {
+                let mut ends: [usize; LANES] = std::array::from_fn(|e| self.ends[e * all + list]);
+                for items in listing.items.chunks(LANES) {
                     let mut from = [zero.as_ptr(); LANES];
-                    for (i, &(window, base)) in windows.iter().enumerate() {
-                        let here = ((first + o) * cells + window as usize) * LANES;
+                    for (i, &(item, base)) in items.iter().enumerate() {
+                        let here = ((first + list) * listing.step + item as usize) * LANES;
                         from[i] = g.as_ptr().add(here);
                         for lane in (0..LANES).step_by(V::N) {
                             let wild = self.wild.as_mut_ptr().add(lane);
                             V::load(from[i].add(lane)).mul_add(V::zero(), V::load(wild)).store(wild);
                             // A place outside the window counts as its last.
                             let cell = V::load_whole(idx.as_ptr().add(here + lane)).min(V::splat(last));
-                            let mut at = cell.mul_add(V::splat(plan.conv.c as f32), V::splat(base));
+                            let mut at = cell.mul_add(V::splat(step), V::splat(base));
                             for u in 1..kh {
                                 let edge = V::splat((u * kw) as f32 - 0.5);
                                 at = cell.where_greater(edge, at.add(V::splat(jump)), at);
@@ -187,19 +252,41 @@ impl<'a> Room<'a> {
                             at.store_whole(near.as_mut_ptr().add(i * LANES + lane).cast::<i32>());
                         }
                     }
-                    V::transpose(&from, windows.len(), &to, LANES);
-                    V::transpose(&rows, windows.len(), &to_at, LANES);
+                    V::transpose(&from, items.len(), &to, LANES);
+                    V::transpose(&rows, items.len(), &to_at, LANES);
                     for e in 0..LANES {
                         for i in (e * LANES..(e + 1) * LANES).step_by(V::N) {
                             let g = V::load(turned.as_ptr().add(i));
-                            let end = e * list + ends[e];
+                            let end = e * room + ends[e];
                             V::load(far.as_ptr().add(i)).store_kept(g, self.at.as_mut_ptr().add(end));
                             ends[e] += g.store_kept(g, self.g.as_mut_ptr().add(end));
                         }
                     }
                 }
-                (0..LANES).for_each(|e| self.ends[e * (plan.group + 1) + o + 1] = ends[e]);
+                (0..LANES).for_each(|e| self.ends[e * all + list + 1] = ends[e]);
             }
+        }
+    }
+
+    /// The lists of example `e`, to be walked with its image and these kernels.
+    fn pass<'p>(
+        &'p mut self,
+        plan: &'p Plan,
+        listing: &Listing,
+        [e, count]: [usize; 2],
+        kernel: &mut [f32],
+        base: &'p [usize],
+    ) -> Pass<'p> {
+        let list = e * listing.room();
+        Pass {
+            plan,
+            ends: &self.ends[e * (listing.group + 1)..][..count + 1],
+            g: self.g[list..].as_ptr(),
+            at: self.at[list..].as_ptr().cast(),
+            image: self.images[e * plan.size..].as_mut_ptr(),
+            kernel: kernel.as_mut_ptr(),
+            rows: [plan.row, plan.wide],
+            base,
         }
     }
 
@@ -247,92 +334,113 @@ impl<'a> Room<'a> {
     }
 }
 
-/// The lists of one example, and a tile of kernel rows × registers that they are walked with.
+/// The lists of one example, and a tile of rows × registers that they are walked with.
 #[derive(Clone, Copy)]
 struct Pass<'a> {
     plan: &'a Plan,
-    /// Where each channel's list begins and ends.
+    /// Where each list begins and ends.
     ends: &'a [usize],
     g: *const f32,
     at: *const i32,
     /// The tile's first number in the image, and in the kernel of the first channel.
     image: *mut f32,
     kernel: *mut f32,
+    /// From one row to the next in the image and in the kernel.
+    rows: [usize; 2],
+    /// For each list the address of its window, where lists are made by window.
+    base: &'a [usize],
 }
 
-/// Which of the two, with so many rows and registers: a function of its own.
-struct Tile<'a, const WEIGHT: bool, const R: usize, const Q: usize>(Pass<'a>);
+/// `kernel[list] += Σ g · image[at]`.
+const WEIGHT: u8 = 0;
+/// `image[at] += g · kernel[list]`.
+const SCATTER: u8 = 1;
+/// `image[base[list]] += Σ g · kernel[at]`.
+const GATHER: u8 = 2;
 
-impl<const WEIGHT: bool, const R: usize, const Q: usize> Kernel<f32> for Tile<'_, WEIGHT, R, Q> {
+/// Which of them, with so many rows and registers: a function of its own.
+struct Tile<'a, const KIND: u8, const R: usize, const Q: usize>(Pass<'a>);
+
+impl<const KIND: u8, const R: usize, const Q: usize> Kernel<f32> for Tile<'_, KIND, R, Q> {
     #[inline(always)]
     unsafe fn run<V: Lane<f32>>(self) {
-        let Pass { plan, ends, g, at, image, mut kernel } = self.0;
-        for ends in ends.windows(2) {
-            // SAFETY: `V`'s instruction set is here, as the caller promises; lists hold addresses of kernel rows inside
-            // the image, and kernels and images have room for whole registers.
+        let Pass { plan, ends, g, at, image, mut kernel, rows: [image_row, kernel_row], base } = self.0;
+        for (list, ends) in ends.windows(2).enumerate() {
+            // SAFETY: `V`'s instruction set is here, as the caller promises; lists hold addresses inside the image or
+            // the kernels, of which both have room for whole registers behind.
             unsafe {
                 let mut tile = [[V::zero(); Q]; R];
-                for r in 0..R {
-                    for q in 0..Q {
-                        tile[r][q] = V::load(kernel.add(r * plan.wide + q * V::N));
+                if KIND != GATHER {
+                    for r in 0..R {
+                        for q in 0..Q {
+                            tile[r][q] = V::load(kernel.add(r * kernel_row + q * V::N));
+                        }
                     }
                 }
                 for i in ends[0]..ends[1] {
-                    let (g, x) = (V::splat(*g.add(i)), image.add(*at.add(i) as usize));
+                    let (g, at) = (V::splat(*g.add(i)), *at.add(i) as usize);
                     for r in 0..R {
                         for q in 0..Q {
-                            let x = x.add(r * plan.row + q * V::N);
-                            if WEIGHT {
-                                tile[r][q] = V::load(x).mul_add(g, tile[r][q]);
-                            } else {
+                            if KIND == SCATTER {
+                                let x = image.add(at + r * image_row + q * V::N);
                                 tile[r][q].mul_add(g, V::load(x)).store(x);
+                            } else {
+                                let (from, row) =
+                                    if KIND == WEIGHT { (image, image_row) } else { (kernel, kernel_row) };
+                                let x = V::load(from.add(at + r * row + q * V::N));
+                                tile[r][q] = x.mul_add(g, tile[r][q]);
                             }
                         }
                     }
                 }
-                if WEIGHT {
-                    for r in 0..R {
-                        for q in 0..Q {
-                            tile[r][q].store(kernel.add(r * plan.wide + q * V::N));
+                for r in 0..R {
+                    for q in 0..Q {
+                        if KIND == WEIGHT {
+                            tile[r][q].store(kernel.add(r * kernel_row + q * V::N));
+                        } else if KIND == GATHER {
+                            let x = image.add(*base.get_unchecked(list) + r * image_row + q * V::N);
+                            V::load(x).add(tile[r][q]).store(x);
                         }
                     }
                 }
-                kernel = kernel.wrapping_add(plan.conv.kh * plan.wide);
+                if KIND != GATHER {
+                    kernel = kernel.wrapping_add(plan.conv.kh * kernel_row);
+                }
             }
         }
     }
 }
 
 impl Pass<'_> {
-    /// All tiles of the kernel.
+    /// All tiles of so many rows and so many numbers a row.
     #[inline(always)]
-    fn run<V: Lane<f32>, const WEIGHT: bool>(&self) {
-        let plan = self.plan;
+    fn run<V: Lane<f32>, const KIND: u8>(&self, size: [usize; 2]) {
         let most = if V::REGISTERS == 32 { 20 } else { 12 };
-        for columns in even(plan.narrow.div_ceil(V::N), if V::REGISTERS == 32 { 6 } else { 4 }) {
-            for rows in even(plan.conv.kh, (most / columns.len()).min(5)) {
+        for columns in even(size[1].div_ceil(V::N), if V::REGISTERS == 32 { 6 } else { 4 }) {
+            for rows in even(size[0], (most / columns.len()).min(6)) {
                 let mut pass = *self;
-                pass.image = pass.image.wrapping_add(rows.start * plan.row + columns.start * V::N);
-                pass.kernel = pass.kernel.wrapping_add(rows.start * plan.wide + columns.start * V::N);
+                let first = |row: usize| rows.start * row + columns.start * V::N;
+                pass.image = pass.image.wrapping_add(first(self.rows[0]));
+                pass.kernel = pass.kernel.wrapping_add(first(self.rows[1]));
                 macro_rules! tiles {
                     ($($r:literal $q:literal),*) => {
                         match (rows.len(), columns.len()) {
-                            $(($r, $q) => dispatch(Tile::<WEIGHT, $r, $q>(pass)),)*
+                            $(($r, $q) => dispatch(Tile::<KIND, $r, $q>(pass)),)*
                             (r, q) => unreachable!("no tile of {r} rows and {q} registers"),
                         }
                     };
                 }
                 tiles!(
                     1 1, 1 2, 1 3, 1 4, 1 5, 1 6, 2 1, 2 2, 2 3, 2 4, 2 5, 2 6, 3 1, 3 2, 3 3, 3 4, 3 5, 3 6,
-                    4 1, 4 2, 4 3, 4 4, 4 5, 5 1, 5 2, 5 3, 5 4
+                    4 1, 4 2, 4 3, 4 4, 4 5, 5 1, 5 2, 5 3, 5 4, 6 1, 6 2, 6 3
                 );
             }
         }
     }
 
-    /// The input gradient where a cotangent is not finite: nothing is added beside the kernel's rows.
-    fn careful(&self) {
-        let Pass { plan, ends, g, at, image, kernel } = *self;
+    /// [`SCATTER`] where a cotangent is not finite: nothing is added beside the kernel's rows.
+    fn scatter_careful(&self) {
+        let Pass { plan, ends, g, at, image, kernel, .. } = *self;
         for (o, ends) in ends.windows(2).enumerate() {
             for (i, r) in (ends[0]..ends[1]).flat_map(|i| (0..plan.conv.kh).map(move |r| (i, r))) {
                 // SAFETY: as for the tiles.
@@ -344,23 +452,50 @@ impl Pass<'_> {
             }
         }
     }
+
+    /// [`GATHER`], likewise.
+    fn gather_careful(&self, regions: &Regions) {
+        let Pass { plan, ends, g, at, image, kernel, base, .. } = *self;
+        let [high, across] = plan.spread.kernel.map(|k| k - 1);
+        for (ends, base) in ends.windows(2).zip(base) {
+            for (i, r) in (ends[0]..ends[1]).flat_map(|i| (0..plan.conv.kh).map(move |r| (i, r))) {
+                // SAFETY: as for the tiles.
+                unsafe {
+                    // From the address to the place of the maximum, and to the channel.
+                    let at = *at.add(i) as usize;
+                    let (o, inside) = (at / regions.kernel, at % regions.kernel);
+                    let u = high - inside / regions.row;
+                    let v = across - inside % regions.row / plan.conv.c;
+                    let row = o * regions.kernel + (high + r) * regions.row + across * plan.conv.c;
+                    let x = image.add(base + (u + r) * plan.row + v * plan.conv.c);
+                    (0..plan.narrow).for_each(|k| *x.add(k) += *g.add(i) * *kernel.add(row + k));
+                }
+            }
+        }
+    }
 }
 
 /// The kernel of the adjoint in the weight: operands `x`, cotangents of the pool, places.
 pub(crate) fn weight_gradient(conv: Conv, spread: Spread) -> Option<Lanes> {
     let plan = Plan::new(conv, spread)?;
-    let scratch = plan.scratch() + room::<f32>(plan.kernels());
+    // Narrower kernel rows leave most of a register empty.
+    if plan.narrow < 12 {
+        return None;
+    }
+    let listing = plan.by_channel();
+    let scratch = plan.scratch(&listing) + room::<f32>(plan.kernels());
     let run = move |call: Call<'_>| {
         let [x, g, idx] = call.inputs else { unreachable!("image, cotangent and places") };
         let (x, g, idx) = (x.packed::<f32>(), g.packed::<f32>(), idx.packed::<u8>());
         let (dw, accumulate, scratch) = (call.outputs[0].slice(), call.accumulate, call.scratch);
-        dispatch(WeightGradient { plan: &plan, x, g, idx, dw, accumulate, scratch });
+        dispatch(WeightGradient { plan: &plan, listing: &listing, x, g, idx, dw, accumulate, scratch });
     };
     Some(Lanes { scratch, run: Box::new(run) })
 }
 
 struct WeightGradient<'a> {
     plan: &'a Plan,
+    listing: &'a Listing,
     x: &'a [f32],
     g: &'a [f32],
     idx: &'a [u8],
@@ -372,10 +507,10 @@ struct WeightGradient<'a> {
 impl Kernel<f32> for WeightGradient<'_> {
     #[inline(always)]
     unsafe fn run<V: Lane<f32>>(self) {
-        let WeightGradient { plan, x, g, idx, dw, accumulate, scratch } = self;
+        let WeightGradient { plan, listing, x, g, idx, dw, accumulate, scratch } = self;
         let Conv { c, h, w, o, kh, kw, .. } = plan.conv;
         let mut scratch = Scratch::new(scratch);
-        let mut room = Room::of(&mut scratch, plan);
+        let mut room = Room::of(&mut scratch, plan, listing);
         let sums = scratch.take::<f32>(plan.kernels());
         assert_eq!(x.len(), c * h * w * LANES);
         assert_eq!([g.len(), idx.len()], [o * plan.cells() * LANES; 2]);
@@ -383,21 +518,13 @@ impl Kernel<f32> for WeightGradient<'_> {
         sums.fill(0.0);
         // SAFETY: `V`'s instruction set is here, as the caller promises, and the operands are as long as they must be.
         unsafe { room.read::<V>(plan, x) };
-        for first in (0..o).step_by(plan.group) {
-            let count = plan.group.min(o - first);
+        for first in (0..o).step_by(listing.group) {
+            let count = listing.group.min(o - first);
             // SAFETY: as above.
-            unsafe { room.list::<V>(plan, first, count, g, idx) };
+            unsafe { room.list::<V>(plan, listing, [first, count], g, idx) };
             for e in 0..LANES {
-                let (list, image) = (e * plan.list(), e * plan.size);
-                let pass = Pass {
-                    plan,
-                    ends: &room.ends[e * (plan.group + 1)..][..count + 1],
-                    g: room.g[list..].as_ptr(),
-                    at: room.at[list..].as_ptr().cast(),
-                    image: room.images[image..].as_mut_ptr(),
-                    kernel: sums[first * kh * plan.wide..].as_mut_ptr(),
-                };
-                pass.run::<V, true>();
+                let pass = room.pass(plan, listing, [e, count], &mut sums[first * kh * plan.wide..], &[]);
+                pass.run::<V, WEIGHT>([kh, plan.narrow]);
             }
         }
         for (dw, sums) in dw.chunks_exact_mut(c * kh * kw).zip(sums.chunks_exact(kh * plan.wide)) {
@@ -418,24 +545,29 @@ impl Kernel<f32> for WeightGradient<'_> {
 /// The kernel of the adjoint in the input: operands cotangents of the pool, places, `w`.
 pub(crate) fn input_gradient(conv: Conv, spread: Spread) -> Option<Lanes> {
     let plan = Plan::new(conv, spread)?;
-    let scratch = plan.scratch() + room::<f32>(plan.kernels());
+    let regions = Some(Regions::new(&plan)).filter(|r| r.pay(&plan));
+    if regions.is_none() && plan.narrow < 12 {
+        return None;
+    }
+    let listing = regions.as_ref().map_or_else(|| plan.by_channel(), |r| r.by_window(&plan));
+    let kernels = regions.as_ref().map_or(plan.kernels(), |r| conv.o * r.kernel);
+    let scratch = plan.scratch(&listing) + room::<f32>(kernels);
     let run = move |call: Call<'_>| {
         let [g, idx, w] = call.inputs else { unreachable!("cotangent, places and weight") };
         let (g, idx, w) = (g.packed::<f32>(), idx.packed::<u8>(), w.packed::<f32>());
-        dispatch(InputGradient {
-            plan: &plan,
-            g,
-            idx,
-            w,
-            dx: call.outputs[0].slice(),
-            scratch: call.scratch,
-        });
+        let (dx, scratch) = (call.outputs[0].slice(), call.scratch);
+        let (plan, listing, regions) = (&plan, &listing, regions.as_ref());
+        dispatch(InputGradient { plan, listing, regions, kernels, g, idx, w, dx, scratch });
     };
     Some(Lanes { scratch, run: Box::new(run) })
 }
 
 struct InputGradient<'a> {
     plan: &'a Plan,
+    listing: &'a Listing,
+    regions: Option<&'a Regions>,
+    /// Numbers of the kernels as they are packed.
+    kernels: usize,
     g: &'a [f32],
     idx: &'a [u8],
     w: &'a [f32],
@@ -443,53 +575,74 @@ struct InputGradient<'a> {
     scratch: &'a mut [u8],
 }
 
-impl Kernel<f32> for InputGradient<'_> {
+impl InputGradient<'_> {
+    /// The weights, rows of `kw·c`, among zeros where there are regions.
     #[inline(always)]
-    unsafe fn run<V: Lane<f32>>(self) {
-        let InputGradient { plan, g, idx, w: weight, dx, scratch } = self;
-        let Conv { c, h, w, o, kh, kw, .. } = plan.conv;
-        let mut scratch = Scratch::new(scratch);
-        let mut room = Room::of(&mut scratch, plan);
-        let kernels = scratch.take::<f32>(plan.kernels());
-        assert_eq!(dx.len(), c * h * w * LANES);
-        assert_eq!([g.len(), idx.len()], [o * plan.cells() * LANES; 2]);
-        assert_eq!(weight.len(), o * c * kh * kw);
-        for (weight, kernel) in weight.chunks_exact(c * kh * kw).zip(kernels.chunks_exact_mut(kh * plan.wide))
-        {
-            for (u, row) in kernel.chunks_exact_mut(plan.wide).enumerate() {
-                row[plan.narrow..].fill(0.0);
-                for (v, cell) in row[..plan.narrow].chunks_exact_mut(c).enumerate() {
-                    let from = weight[u * kw + v..].iter().step_by(kh * kw);
-                    cell.iter_mut().zip(from).for_each(|(y, x)| *y = *x);
-                }
+    fn pack(&self, kernels: &mut [f32]) {
+        let Conv { c, kh, kw, .. } = self.plan.conv;
+        let (row, kernel, first) = match self.regions {
+            None => (self.plan.wide, kh * self.plan.wide, 0),
+            Some(r) => {
+                let [high, across] = self.plan.spread.kernel.map(|k| k - 1);
+                (r.row, r.kernel, high * r.row + across * c)
+            }
+        };
+        kernels.fill(0.0);
+        for (weight, kernel) in self.w.chunks_exact(c * kh * kw).zip(kernels.chunks_exact_mut(kernel)) {
+            for (u, v) in (0..kh).flat_map(|u| (0..kw).map(move |v| (u, v))) {
+                let from = weight[u * kw + v..].iter().step_by(kh * kw);
+                kernel[first + u * row + v * c..].iter_mut().zip(from).for_each(|(y, x)| *y = *x);
             }
         }
-        for first in (0..o).step_by(plan.group) {
-            let count = plan.group.min(o - first);
+    }
+}
+
+impl Kernel<f32> for InputGradient<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Lane<f32>>(mut self) {
+        let (plan, listing) = (self.plan, self.listing);
+        let Conv { c, h, w, o, kh, kw, .. } = plan.conv;
+        assert_eq!(self.dx.len(), c * h * w * LANES);
+        assert_eq!([self.g.len(), self.idx.len()], [o * plan.cells() * LANES; 2]);
+        assert_eq!(self.w.len(), o * c * kh * kw);
+        let mut scratch = Scratch::new(std::mem::take(&mut self.scratch));
+        let mut room = Room::of(&mut scratch, plan, listing);
+        let kernels = scratch.take::<f32>(self.kernels);
+        self.pack(kernels);
+        for first in (0..listing.lists).step_by(listing.group) {
+            let count = listing.group.min(listing.lists - first);
             // SAFETY: `V`'s instruction set is here, as the caller promises, and the operands are as long as they
             // must be.
-            unsafe { room.list::<V>(plan, first, count, g, idx) };
+            unsafe { room.list::<V>(plan, listing, [first, count], self.g, self.idx) };
             for e in 0..LANES {
-                let (list, image) = (e * plan.list(), e * plan.size);
                 if first == 0 {
-                    room.images[image..][..plan.size].fill(0.0);
+                    room.images[e * plan.size..][..plan.size].fill(0.0);
                 }
-                let pass = Pass {
-                    plan,
-                    ends: &room.ends[e * (plan.group + 1)..][..count + 1],
-                    g: room.g[list..].as_ptr(),
-                    at: room.at[list..].as_ptr().cast(),
-                    image: room.images[image..].as_mut_ptr(),
-                    kernel: kernels[first * kh * plan.wide..].as_mut_ptr(),
-                };
-                if room.wild[e] == 0.0 {
-                    pass.run::<V, false>();
-                } else {
-                    pass.careful();
+                let wild = room.wild[e] != 0.0;
+                match self.regions {
+                    Some(regions) => {
+                        let base = &regions.base[first..];
+                        let mut pass = room.pass(plan, listing, [e, count], kernels, base);
+                        pass.rows[1] = regions.row;
+                        if wild {
+                            pass.gather_careful(regions);
+                        } else {
+                            pass.run::<V, GATHER>([regions.size[0], regions.size[1]]);
+                        }
+                    }
+                    None => {
+                        let kernels = &mut kernels[first * kh * plan.wide..];
+                        let pass = room.pass(plan, listing, [e, count], kernels, &[]);
+                        if wild {
+                            pass.scatter_careful();
+                        } else {
+                            pass.run::<V, SCATTER>([kh, plan.narrow]);
+                        }
+                    }
                 }
             }
         }
         // SAFETY: as above.
-        unsafe { room.write::<V>(plan, dx) };
+        unsafe { room.write::<V>(plan, self.dx) };
     }
 }
