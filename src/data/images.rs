@@ -170,17 +170,17 @@ impl Dataset for Images {
         inside(indices, self.labels.len())?;
         let [c, h, w] = self.shape;
         let plane = h * w;
-        let mut x = Vec::new();
-        let pixels = indices.len() * c * plane;
-        x.try_reserve_exact(pixels).map_err(|_| Error::no_room(pixels * size_of::<f32>()))?;
-        for i in indices {
-            for (ch, values) in self.values.iter().enumerate() {
-                let from = (i * c + ch) * plane;
-                x.extend(self.pixels[from..from + plane].iter().map(|p| values[usize::from(*p)]));
+        // Memory without room is an error here, and not a panic of the loader's thread.
+        let fill = |x: &mut [f32]| {
+            let planes = indices.iter().flat_map(|i| (0..c).map(move |ch| (i * c + ch, ch)));
+            for ((from, ch), into) in planes.zip(x.chunks_exact_mut(plane.max(1))) {
+                let (pixels, values) = (&self.pixels[from * plane..][..plane], &self.values[ch]);
+                into.iter_mut().zip(pixels).for_each(|(x, p)| *x = values[usize::from(*p)]);
             }
-        }
+        };
+        let x = crate::attempt(|| Tensor::filled([indices.len(), c, h, w], fill))?;
         let y: Vec<i64> = indices.iter().map(|i| self.labels[*i]).collect();
-        Ok(vec![Tensor::from_vec(x, [indices.len(), c, h, w]), Tensor::from(y)])
+        Ok(vec![x, Tensor::from(y)])
     }
 }
 

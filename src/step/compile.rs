@@ -229,9 +229,18 @@ impl Compiler {
 
     /// What is there before the step begins, and what leaves it.
     fn provide(&mut self) {
-        let constants = self.p.constants.iter().map(|(i, _)| *i);
+        for (slot, value) in self.p.constants.clone() {
+            let (spec, layout) = (self.p.slots[slot].clone(), value.value().layout);
+            // One number all over stays one number.
+            let (bytes, layout) = match is_constant(&layout) {
+                true => (spec.dtype.size(), Layout::constant(spec.shape)),
+                false => (spec.bytes(), Layout::packed(spec.shape)),
+            };
+            let base = self.new_whole(Whole::Given(slot), bytes);
+            self.whole.insert(slot, (base, layout));
+        }
         let given: Vec<usize> =
-            self.p.inputs.iter().copied().chain(constants).chain(self.p.reads.iter().map(|r| r.1)).collect();
+            self.p.inputs.iter().copied().chain(self.p.reads.iter().map(|r| r.1)).collect();
         for slot in given {
             let base = self.new_whole(Whole::Given(slot), self.p.slots[slot].bytes());
             self.whole.insert(slot, (base, Layout::packed(self.p.slots[slot].shape)));
@@ -418,7 +427,7 @@ impl Compiler {
                 continue;
             }
             let from = self.see(slot);
-            let constant = from.1.strides().iter().zip(&from.1.shape[..]).all(|(s, n)| *s == 0 || *n == 1);
+            let constant = is_constant(&from.1);
             let dtype = self.p.slots[slot].dtype;
             let place = match constant {
                 true => self.place((from.0, Layout::constant(n.into()).starting(from.1.offset)), dtype),
@@ -570,6 +579,11 @@ impl Compiler {
         inside.iter().zip(starts).for_each(|(i, start)| self.wholes[*i].0 = Whole::Arena(start));
         total
     }
+}
+
+/// One element all over?
+pub(crate) fn is_constant(layout: &Layout) -> bool {
+    layout.strides().iter().zip(&layout.shape[..]).all(|(s, n)| *s == 0 || *n == 1)
 }
 
 /// Groups of blocks for a batch of `n`: enough to share out, few enough that their sums stay small.

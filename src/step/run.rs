@@ -6,10 +6,9 @@ use std::sync::Arc;
 use super::{
     blocks::Workers,
     code::Frame,
-    compile::{Compiled, Stage, Whole},
+    compile::{Compiled, Stage, Whole, is_constant},
 };
 use crate::{
-    apply::Few,
     cell::{Cell, claim},
     device::{Device, cpu::FaultSlot, cpu::memory::Memory},
     error::Result,
@@ -26,6 +25,12 @@ pub(crate) struct Machine {
     spare: Vec<Option<Memory>>,
     /// Values that are given, while the step runs.
     given: Vec<(usize, Tensor)>,
+    /// Those that are the same in every run, without gaps.
+    constants: Vec<(usize, Tensor)>,
+    /// Memory for what leaves the step, while it runs.
+    fresh: Vec<Memory>,
+    /// What of it became a tensor, at the end of a run.
+    made: Vec<Option<Tensor>>,
     bases: Bases,
     cells: Arc<[Arc<Cell>]>,
 }
@@ -48,6 +53,9 @@ impl Machine {
             workers: Workers::new(compiled.local),
             spare: compiled.fresh.iter().map(|_| None).collect(),
             given: Vec::new(),
+            constants: p.constants.iter().map(|(i, x)| (*i, constant(x))).collect(),
+            fresh: Vec::new(),
+            made: Vec::new(),
             bases: Bases::default(),
             cells: cells.into(),
             compiled,
@@ -61,9 +69,9 @@ impl Machine {
         let _claim = claim(&cells)?;
         let mut given = std::mem::take(&mut self.given);
         given.extend(p.inputs.iter().zip(inputs).map(|(i, x)| (*i, packed(x))));
-        given.extend(p.constants.iter().map(|(i, x)| (*i, packed(x))));
+        given.extend(self.constants.iter().cloned());
         given.extend(p.reads.iter().map(|(c, i)| (*i, packed(&c.peek()))));
-        let mut fresh: Few<Memory> = Few::new();
+        let mut fresh = std::mem::take(&mut self.fresh);
         for ((slot, _), spare) in self.compiled.fresh.iter().zip(&mut self.spare) {
             let spec = &p.slots[*slot];
             fresh.push(spare.take().unwrap_or_else(|| new_memory(spec.shape.len(), spec.dtype)));
@@ -112,17 +120,19 @@ impl Machine {
         bases.clear();
         (self.given, self.bases) = (given, Bases(bases));
         if faulted {
-            self.spare.iter_mut().zip(fresh).for_each(|(s, m)| *s = Some(m));
+            self.spare.iter_mut().zip(fresh.drain(..)).for_each(|(s, m)| *s = Some(m));
+            self.fresh = fresh;
             return Ok(None);
         }
-        Ok(Some(self.leave(fresh)))
+        let results = self.leave(&mut fresh);
+        self.fresh = fresh;
+        Ok(Some(results))
     }
 
     /// Results go out, cells get their new values and give their old memory back.
-    fn leave(&mut self, fresh: Few<Memory>) -> Vec<Tensor> {
-        let p = &self.compiled.program;
-        let mut made: Vec<Option<Tensor>> = Vec::with_capacity(fresh.len());
-        for (k, ((slot, _), mut memory)) in self.compiled.fresh.iter().zip(fresh).enumerate() {
+    fn leave(&mut self, fresh: &mut Vec<Memory>) -> Vec<Tensor> {
+        let (p, made) = (&self.compiled.program, &mut self.made);
+        for (k, ((slot, _), mut memory)) in self.compiled.fresh.iter().zip(fresh.drain(..)).enumerate() {
             let mut writes = p.writes.iter().filter(|w| w.1 == *slot);
             if let (Some((cell, _)), None, false) = (writes.next(), writes.next(), p.outputs.contains(slot))
                 && cell.exchange(&mut memory)
@@ -144,7 +154,10 @@ impl Machine {
                 drop(cell.replace(new));
             }
         }
-        p.outputs.iter().map(|slot| value(slot).expect("an output is a tensor of its own")).collect()
+        let results = p.outputs.iter().map(|slot| value(slot).expect("an output is a tensor of its own"));
+        let results = results.collect();
+        made.clear();
+        results
     }
 }
 
@@ -163,6 +176,11 @@ fn packed(x: &Tensor) -> Tensor {
         }
         _ => x.detach(),
     }
+}
+
+/// A constant as its plan expects it: packed, or one number for all places.
+fn constant(x: &Tensor) -> Tensor {
+    if is_constant(&x.value().layout) { x.detach() } else { packed(x) }
 }
 
 /// The address of the first element.

@@ -22,6 +22,14 @@ impl Tensor {
         Self::from_slice(&elements, shape)
     }
 
+    /// Of this shape, with the elements that `f` writes, all of them.
+    pub(crate) fn filled<T: Element>(shape: impl Into<Shape>, f: impl FnOnce(&mut [T])) -> Tensor {
+        let shape = shape.into();
+        let mut memory = new_memory(shape.len(), T::DTYPE);
+        f(&mut memory.slice_mut::<T>()[..shape.len()]);
+        Tensor::from_buffer(Buffer::filled(memory), Layout::packed(shape), T::DTYPE, Device::cpu())
+    }
+
     /// From elements in row-major order, copied.
     ///
     /// # Panics
