@@ -16,7 +16,7 @@ fn made(shape: &[usize], f: impl Fn(usize) -> f64) -> Tensor {
 
 #[test]
 fn e1_to_e12_cross_entropy_and_its_gradient_under_every_option_are_pytorch_s() {
-    let (mut seen, mut differ) = (0, Vec::new());
+    let (mut seen, mut nothing, mut differ) = (0, 0, Vec::new());
     for &(shape, probabilities, weighted, ignore_index, reduction, label_smoothing, value, gradient) in
         golden::CROSS_ENTROPY
     {
@@ -53,14 +53,11 @@ fn e1_to_e12_cross_entropy_and_its_gradient_under_every_option_are_pytorch_s() {
         };
         close("losses", v.to_vec(), value);
         let g: Vec<f64> = g.get(&x).map_or_else(|| vec![0.0; x.numel()], |g| g.to_vec());
-        // Where nothing counts, the mean is 0/0 in both, and ours has the derivative of that; PyTorch says 0.
-        if v.numel() == 1 && value[0].is_nan() {
-            assert!(g.iter().all(|g| g.is_nan()) && gradient.iter().all(|g| *g == 0.0), "{case}");
-        } else {
-            close("gradient", g, gradient);
-        }
+        // Where nothing counts, the mean is 0/0, and its gradient 0.
+        close("gradient", g, gradient);
+        nothing += usize::from(v.numel() == 1 && value[0].is_nan());
         seen += 1;
     }
     assert!(differ.is_empty(), "{}", differ.join("\n"));
-    assert!(seen >= 150, "{seen} cases");
+    assert!(seen >= 150 && nothing > 0, "{seen} cases, {nothing} of them without a label that counts");
 }

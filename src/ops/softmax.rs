@@ -100,20 +100,24 @@ impl Op for CrossEntropy {
     }
     fn linearize(&self, x: &[Tensor], _: &[Tensor], mode: Mode, _: &[bool]) -> LinearMap {
         let (x, labels, ignore) = (x[0].clone(), x[1].clone(), self.ignore);
-        // μ − onehot, with zero rows where the label is ignored.
-        let slope = move || {
-            let counts = labels.ne(ignore);
-            let safe = labels.where_(&counts, &labels.zeros_like());
-            let onehot = safe.one_hot(x.shape()[1]).cast(x.dtype());
-            (x.softmax(-1) - onehot) * counts.cast(x.dtype()).unsqueeze(1)
+        let counts = labels.ne(ignore);
+        // μ − onehot; what it says about rows that do not count is not used.
+        let slope = {
+            let counts = counts.clone();
+            move || {
+                let safe = labels.where_(&counts, &labels.zeros_like());
+                x.softmax(-1) - safe.one_hot(x.shape()[1]).cast(x.dtype())
+            }
         };
+        // Chosen, not multiplied: the mean of no rows has an infinite slope, and its gradient is still 0.
+        let counted = move |t: Tensor| t.where_(&counts, &t.zeros_like());
         match mode {
-            Mode::Push => {
-                LinearMap::new(move |t| vec![t[0].as_ref().map(|t| (t * slope()).sum_over([1], false))])
-            }
-            Mode::Pull => {
-                LinearMap::new(move |c| vec![c[0].as_ref().map(|c| c.unsqueeze(1) * slope()), None])
-            }
+            Mode::Push => LinearMap::new(move |t| {
+                vec![t[0].as_ref().map(|t| counted((t * slope()).sum_over([1], false)))]
+            }),
+            Mode::Pull => LinearMap::new(move |c| {
+                vec![c[0].as_ref().map(|c| counted(c.clone()).unsqueeze(1) * slope()), None]
+            }),
         }
     }
     fn batch(&self, _: &[Spec], axes: &[Option<usize>]) -> Batch {
@@ -249,7 +253,7 @@ impl Tensor {
 
     /// As [`Tensor::cross_entropy`], with class weights, an ignored label, label smoothing and another reduction.
     ///
-    /// All ignored gives NaN, as PyTorch's 0/0 (row E6).
+    /// All ignored gives NaN, as PyTorch's 0/0, and as there a gradient of 0 (row E6).
     ///
     /// ```
     /// use cotangent::{ops::{CrossEntropyOptions, Reduction}, Tensor};
@@ -319,13 +323,13 @@ impl Tensor {
         let labels = target.cast(DType::I64).reshape([shape.len()]);
         let nll = apply(CrossEntropy { ignore: o.ignore_index }, &[&x, &labels]);
         let counts = labels.ne(o.ignore_index).cast(x.dtype());
-        let safe = || labels.where_(&labels.ne(o.ignore_index), &labels.zeros_like());
-        let row_weight = weight.as_ref().map(|w| w.index_select(0, &safe()) * &counts);
+        let counted = |x: &Tensor| x.where_(&labels.ne(o.ignore_index), &x.zeros_like());
+        let row_weight = weight.as_ref().map(|w| w.index_select(0, &counted(&labels)) * &counts);
         let mut losses = row_weight.as_ref().map_or_else(|| nll.clone(), |w| &nll * w);
         if o.label_smoothing > 0.0 {
             let terms = -x.log_softmax(-1);
             let terms = weight.as_ref().map_or_else(|| terms.clone(), |w| &terms * w);
-            let even = terms.sum_over([1], false) * &counts * (o.label_smoothing / classes as f64);
+            let even = counted(&terms.sum_over([1], false)) * (o.label_smoothing / classes as f64);
             losses = losses * (1.0 - o.label_smoothing) + even;
         }
         finish(losses, row_weight, counts.sum())
