@@ -12,23 +12,28 @@ use cotangent::{
     Param, Rng, Step, Tensor, checkpoint, enable_grad, grad,
     models::LeNet5,
     nn::{Call, Linear, ParametersExt},
-    no_grad, shapes,
+    no_grad,
+    optim::Sgd,
+    shapes,
 };
 
 struct Counting;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+static TIMES: AtomicUsize = AtomicUsize::new(0);
 
 #[allow(unsafe_code)]
 // SAFETY: everything is passed on to the system's allocator; only numbers are kept beside it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        TIMES.fetch_add(1, Relaxed);
         PEAK.fetch_max(LIVE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
     }
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        TIMES.fetch_add(1, Relaxed);
         PEAK.fetch_max(LIVE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
         // SAFETY: as the caller promises.
         unsafe { System.alloc_zeroed(layout) }
@@ -124,6 +129,35 @@ fn a_replayed_step_keeps_a_flat_footprint() {
     let before = live();
     (0..20_000).for_each(|_| drop(step.run([&x]).unwrap()));
     assert!(live() <= before + FLAT, "grew by {} bytes", live() - before);
+}
+
+#[test]
+fn replay_allocates_the_handles_of_its_results_and_nothing_else() {
+    let _alone = alone();
+    let times = |n: usize| {
+        one_thread(move || {
+            let (net, sgd) = (LeNet5::new(&Rng::new(0)), Sgd::new(0.05).momentum(0.9));
+            let model = net.clone();
+            let mut step = Step::record(move |[x, y]: [Tensor; 2]| {
+                let loss = model.call(&x).cross_entropy(&y);
+                sgd.step(&model, &loss.backward());
+                loss
+            });
+            let (x, y) = batch(n);
+            // The first runs make what is kept: arenas, and memory that cells and the step exchange.
+            (0..3).for_each(|_| drop(step.run([&x, &y]).unwrap()));
+            let runs = 20;
+            let before = TIMES.load(Relaxed);
+            (0..runs).for_each(|_| drop(step.run([&x, &y]).unwrap()));
+            (TIMES.load(Relaxed) - before) as f64 / runs as f64
+        })
+    };
+    // A list of one, its tensor, and the buffer behind it.
+    assert_eq!([64, 256, 1024].map(times), [3.0; 3]);
+    // A last, smaller block is computed with the kernels of whole values, which take a little more; once a step.
+    let [one, other] = [100, 228].map(times);
+    println!("allocations in a step with four examples left over: {one}");
+    assert!(one == other && one < 90.0, "{one} and {other}");
 }
 
 #[test]

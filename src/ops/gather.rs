@@ -248,16 +248,19 @@ impl Op for OneHot {
         super::pointwise(axes)
     }
     fn cpu(&self, mut call: Call<'_>) {
-        let labels = call.inputs[0].to_vec_as_i64();
         let (n, fault) = (self.classes, call.fault);
-        let y = call.output::<i64>();
-        y.fill(0);
-        for (i, c) in labels.into_iter().enumerate() {
-            match usize::try_from(c).ok().filter(|c| *c < n) {
-                Some(c) => y[i * n + c] = 1,
-                None => fault.report(i, c as f64, || bad_label(c, n)),
+        crate::dispatch!(call.inputs[0].dtype, T => {
+            let labels = call.inputs[0].packed::<T>();
+            let y = call.output::<i64>();
+            y.fill(0);
+            for (i, c) in labels.iter().enumerate() {
+                let c: i64 = c.cast();
+                match usize::try_from(c).ok().filter(|c| *c < n) {
+                    Some(c) => y[i * n + c] = 1,
+                    None => fault.report(i, c as f64, || bad_label(c, n)),
+                }
             }
-        }
+        })
     }
 }
 

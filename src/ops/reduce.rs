@@ -8,10 +8,15 @@ use super::{Attribute, Batch, Cost, Lanes, Mode, Op};
 use crate::{
     apply::apply,
     autodiff::LinearMap,
-    device::cpu::{Call, threads},
+    device::cpu::{
+        Call,
+        arena::{Plain, Scratch, room},
+        threads,
+    },
     error::{Error, OrRaise, Result},
-    tensor::{DType, Element, Shape, Spec, Tensor},
+    tensor::{DType, Element, MAX_RANK, Shape, Spec, Tensor},
 };
+use smallvec::SmallVec;
 
 /// The sum over some axes, which stay as size 1. Truth values and integers give `I64`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,15 +59,26 @@ impl Op for Sum {
     fn cost(&self, x: &[Spec], y: &[Spec]) -> Cost {
         Cost { additions: x[0].shape.len() as u64, ..Cost::default() }.moving(x, y)
     }
-    fn cpu(&self, mut call: Call<'_>) {
-        let shape = call.inputs[0].layout.shape;
-        let dtype = call.inputs[0].dtype;
+    fn scratch(&self, x: &[Spec]) -> usize {
+        let (groups, n) = (grouped(&x[0].shape, &self.axes), x[0].shape.len());
+        match x[0].dtype {
+            DType::F32 => needed::<f32>(&groups),
+            DType::F64 => needed::<f64>(&groups),
+            _ => room::<i64>(n) + needed::<i64>(&groups),
+        }
+    }
+    fn cpu(&self, call: Call<'_>) {
+        let groups = &grouped(&call.inputs[0].layout.shape, &self.axes);
+        let (dtype, mut scratch) = (call.inputs[0].dtype, Scratch::new(call.scratch));
+        let (x, y) = (&call.inputs[0], &mut call.outputs[0]);
         match dtype {
-            DType::F32 => sums::<f32>(call.inputs[0].packed(), call.outputs[0].slice(), &shape, &self.axes),
-            DType::F64 => sums::<f64>(call.inputs[0].packed(), call.outputs[0].slice(), &shape, &self.axes),
+            DType::F32 => sums::<f32>(x.packed(), y.slice(), groups, &mut scratch),
+            DType::F64 => sums::<f64>(x.packed(), y.slice(), groups, &mut scratch),
             _ => crate::dispatch!(dtype, T => {
-                let wide: Vec<i64> = call.inputs[0].packed::<T>().iter().map(|x| x.cast()).collect();
-                sums::<i64>(&wide, call.output(), &shape, &self.axes)
+                let x = x.packed::<T>();
+                let wide = scratch.take::<i64>(x.len());
+                wide.iter_mut().zip(x).for_each(|(wide, x)| *wide = x.cast());
+                sums::<i64>(wide, y.slice(), groups, &mut scratch)
             }),
         }
     }
@@ -75,7 +91,7 @@ impl Op for Sum {
 }
 
 /// What a sum adds.
-trait Addend: Element {
+trait Addend: Element + Plain {
     fn plus(self, o: Self) -> Self;
 }
 impl Addend for f32 {
@@ -138,9 +154,11 @@ fn long_run<T: Addend>(x: &[T]) -> T {
     tree(&mut parts)
 }
 
-fn sums<T: Addend>(x: &[T], y: &mut [T], shape: &Shape, axes: &[usize]) {
-    // Axes in groups: kept or summed, neighbours of one kind merged.
-    let mut groups: Vec<(usize, bool)> = Vec::new();
+/// Axes that are kept or summed, neighbours of one kind merged: sizes, and whether they are summed.
+type Groups = SmallVec<[(usize, bool); MAX_RANK]>;
+
+fn grouped(shape: &Shape, axes: &[usize]) -> Groups {
+    let mut groups = Groups::new();
     for (a, &n) in shape.iter().enumerate() {
         let summed = axes.contains(&a);
         match groups.last_mut() {
@@ -148,17 +166,42 @@ fn sums<T: Addend>(x: &[T], y: &mut [T], shape: &Shape, axes: &[usize]) {
             _ => groups.push((n, summed)),
         }
     }
-    fold(x, y, &groups);
+    groups
+}
+
+/// The last summed group, how many elements stand before it and behind it, and, where others are summed too, the
+/// groups of what summing it leaves.
+fn last(groups: &[(usize, bool)]) -> Option<(usize, usize, usize, Option<Groups>)> {
+    let last = groups.iter().rposition(|g| g.1)?;
+    let (before, behind) = (&groups[..last], &groups[last + 1..]);
+    let size = |groups: &[(usize, bool)]| groups.iter().map(|g| g.0).product::<usize>();
+    let (outer, inner) = (size(before), size(behind));
+    let more = before.iter().any(|g| g.1);
+    let left = more.then(|| before.iter().copied().chain([(inner, false)]).collect());
+    Some((groups[last].0, outer, inner, left))
+}
+
+/// Working memory of [`sums`].
+fn needed<T: Addend>(groups: &[(usize, bool)]) -> usize {
+    match last(groups) {
+        Some((_, outer, inner, Some(left))) => room::<T>(outer * inner) + needed::<T>(&left),
+        _ => 0,
+    }
 }
 
 /// Sum the last summed group, then the rest.
-fn fold<T: Addend>(x: &[T], y: &mut [T], groups: &[(usize, bool)]) {
-    let Some(last) = groups.iter().rposition(|g| g.1) else { return y.copy_from_slice(x) };
-    let inner: usize = groups[last + 1..].iter().map(|g| g.0).product();
-    let (n, outer) = (groups[last].0, groups[..last].iter().map(|g| g.0).product::<usize>());
-    let more = groups[..last].iter().any(|g| g.1);
-    let mut part = if more { vec![T::default(); outer * inner] } else { Vec::new() };
-    let into = if more { &mut part[..] } else { &mut *y };
+fn sums<T: Addend>(x: &[T], y: &mut [T], groups: &[(usize, bool)], scratch: &mut Scratch<'_>) {
+    let Some((n, outer, inner, left)) = last(groups) else { return y.copy_from_slice(x) };
+    if let Some(left) = left {
+        let part = scratch.take::<T>(outer * inner);
+        group(x, part, [n, outer, inner]);
+        return sums(part, y, &left, scratch);
+    }
+    group(x, y, [n, outer, inner]);
+}
+
+/// `y[o, j] = Σ_i x[o, i, j]`
+fn group<T: Addend>(x: &[T], into: &mut [T], [n, outer, inner]: [usize; 3]) {
     if n == 0 || into.is_empty() {
         into.fill(T::default());
     } else if inner == 1 {
@@ -174,9 +217,6 @@ fn fold<T: Addend>(x: &[T], y: &mut [T], groups: &[(usize, bool)]) {
         }
     } else {
         threads::chunks_mut(into, inner, |o, y| columns(&x[o * n * inner..(o + 1) * n * inner], y, n));
-    }
-    if more {
-        fold(&part, y, &[&groups[..last], &[(inner, false)]].concat());
     }
 }
 
