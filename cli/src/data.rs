@@ -82,6 +82,35 @@ impl Data {
     }
 }
 
+/// What examples look like, for those who compute nothing with them.
+pub(crate) struct Outline {
+    /// Channels, height and width of an image.
+    pub(crate) shape: [usize; 3],
+    /// How many classes there are.
+    pub(crate) classes: usize,
+    /// Examples that are fitted.
+    pub(crate) train: usize,
+    /// Examples that are only shown.
+    pub(crate) test: usize,
+}
+
+/// Sizes of the examples that [`Data::load`] would read; the bundled ones are not inflated for that.
+pub(crate) fn outline(config: &DataConfig, seed: u64) -> Result<Outline, Diagnostic> {
+    match config.name {
+        DataName::Mnist => Ok(Outline {
+            shape: [1, cotangent_mnist::ROWS, cotangent_mnist::COLS],
+            classes: cotangent_mnist::CLASSES,
+            train: cotangent_mnist::TRAIN - held_out(config.val_split, cotangent_mnist::TRAIN)?,
+            test: cotangent_mnist::TEST,
+        }),
+        DataName::Idx(_) => {
+            let data = Data::load(config, seed, None)?;
+            let (train, test) = (count(&data.train), count(&data.test));
+            Ok(Outline { shape: data.shape, classes: data.classes.len(), train, test })
+        }
+    }
+}
+
 /// The number of examples that `val_split` means, of `n`.
 fn held_out(val_split: f64, n: usize) -> Result<usize, Diagnostic> {
     if val_split == 0.0 {

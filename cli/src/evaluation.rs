@@ -2,7 +2,7 @@
 
 use cotangent::data::{Dataset, Loader};
 use cotangent::nn::{Call, ParametersExt};
-use cotangent::{DType, Device, Step, Tensor, attempt, no_grad};
+use cotangent::{DType, Device, Plan, Step, Tensor, attempt, no_grad};
 
 use crate::data::{Examples, count};
 use crate::diagnostic::Diagnostic;
@@ -104,6 +104,14 @@ impl Evaluator {
         let found = self.look(examples, classes, chunk, stop);
         self.model.train();
         found
+    }
+
+    /// How the step is done for such images and labels.
+    pub(crate) fn plan(&mut self, x: &Tensor, y: &Tensor) -> Result<Plan, Diagnostic> {
+        self.model.eval();
+        let plan = attempt(|| self.step.plan([x, y]));
+        self.model.train();
+        Ok(plan?)
     }
 
     fn look(

@@ -111,6 +111,8 @@ pub(crate) enum Command {
     Predict(Predict),
     /// Layers, output sizes, parameters, multiply-adds, memory
     Summary(Summary),
+    /// How the training step is compiled: kernels, blocks, memory, and why
+    Plan(Box<Plan>),
     /// Forward mode against reverse mode against finite differences, layer by layer
     Gradcheck(Gradcheck),
     /// How fast training, inference and single operations are on this machine
@@ -119,10 +121,9 @@ pub(crate) enum Command {
     Doctor,
 }
 
-/// `cotangent train`
+/// What a run is made of: flags that are settings, for `train` and `plan`.
 #[derive(Args, Debug)]
-#[command(after_help = AFTER_TRAIN)]
-pub(crate) struct Train {
+pub(crate) struct Settings {
     /// A TOML file of settings
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -156,6 +157,15 @@ pub(crate) struct Train {
     /// Stop after N epochs without a better validation loss; needs --val-split
     #[arg(long, value_name = "N")]
     pub(crate) patience: Option<i64>,
+}
+
+/// `cotangent train`
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_TRAIN)]
+pub(crate) struct Train {
+    /// Settings of a new run.
+    #[command(flatten)]
+    pub(crate) settings: Settings,
     /// The folder that holds the run folders
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(crate) out: PathBuf,
@@ -173,7 +183,7 @@ pub(crate) struct Train {
     pub(crate) resume: Option<PathBuf>,
 }
 
-impl Train {
+impl Settings {
     /// The layers of a new run's configuration: the file, then `--set`, then the flags.
     pub(crate) fn layers(&self, global: &Global) -> Result<Layers, Diagnostic> {
         let mut layers = Layers::default();
@@ -319,6 +329,31 @@ Examples:
   cotangent summary --model mlp --batch 1
   cotangent summary runs/latest --json";
 
+/// `cotangent plan`
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_PLAN)]
+pub(crate) struct Plan {
+    /// Settings as of `train`.
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// The step that evaluates, instead of the one that trains; on 1000 examples unless --batch says otherwise
+    #[arg(long)]
+    pub(crate) inference: bool,
+}
+
+const AFTER_PLAN: &str = "\
+Settings are those of `train`; nothing is computed. Each line is one call:
+  its instruction · how: a kernel of the operation, lanes (sixteen examples side by side), or a move
+  of elements · operation and shapes · arithmetic · module and line of source code it comes from
+Notes say what was fused, what was left out, and why something is not computed in blocks.
+
+Examples:
+  cotangent plan
+  cotangent plan --model mlp --optim adam --batch 256
+  cotangent plan --set optim.clip_norm=1 --data idx:DIR
+  cotangent plan --inference --batch 1
+  cotangent plan --json | jq '.remarks'";
+
 /// `cotangent bench`
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_BENCH)]
@@ -405,7 +440,7 @@ mod tests {
             "cotangent train --set optim.lr=1 --set data.batch=8 --lr 0.5 --device cpu --threads 3 --seed 9";
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         let Command::Train(train) = cli.command else { panic!("train was asked") };
-        let (config, origins) = train.layers(&cli.global).unwrap().merge().unwrap();
+        let (config, origins) = train.settings.layers(&cli.global).unwrap().merge().unwrap();
         assert_eq!((config.optim.lr, config.data.batch, config.threads, config.seed), (Some(0.5), 8, 3, 9));
         assert_eq!(origins["optim.lr"], "--lr");
         assert_eq!(origins["device"], "--device");
@@ -424,7 +459,8 @@ mod tests {
         ] {
             let cli = Cli::try_parse_from(["cotangent", "train", flags]).unwrap();
             let Command::Train(train) = cli.command else { panic!("train was asked") };
-            let error = train.layers(&cli.global).and_then(|layers| layers.merge()).unwrap_err().to_string();
+            let error =
+                train.settings.layers(&cli.global).and_then(|layers| layers.merge()).unwrap_err().to_string();
             assert!(error.contains(&flags.replace('=', " ").replace("nan", "NaN")), "{error}");
         }
     }

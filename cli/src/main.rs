@@ -1,4 +1,4 @@
-//! The `cotangent` program: `train`, `eval`, `predict`, `summary`, `gradcheck`, `bench`, `doctor`.
+//! The `cotangent` program: `train`, `eval`, `predict`, `summary`, `plan`, `gradcheck`, `bench`, `doctor`.
 
 mod checkpoint;
 mod commands;
@@ -58,6 +58,7 @@ fn run(cli: &Cli, console: &mut Console) -> Result<Exit, Diagnostic> {
         Command::Eval(flags) => commands::eval::run(flags, &cli.global, console),
         Command::Predict(flags) => commands::predict::run(flags, &cli.global, console),
         Command::Summary(flags) => commands::summary::run(flags, &cli.global, console),
+        Command::Plan(flags) => commands::plan::run(flags, &cli.global, console),
         Command::Gradcheck(flags) => commands::gradcheck::run(flags, &cli.global, console),
         Command::Bench(flags) => commands::bench::run(flags, &cli.global, console),
         Command::Doctor => commands::doctor::run(&cli.global, console),

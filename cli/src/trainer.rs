@@ -50,6 +50,28 @@ pub(crate) struct Parts {
 /// One training step: images and labels → loss, and how many were classified rightly.
 type Body = dyn Fn([Tensor; 2]) -> (Tensor, Tensor) + Send + Sync;
 
+/// The step of a network under an update rule, which limits the norm of the gradient where `clip` is positive.
+fn body(model: &Model, optimizer: &Arc<dyn Optimizer>, clip: f64) -> Arc<Body> {
+    let (model, optimizer) = (model.clone(), optimizer.clone());
+    Arc::new(move |[x, y]: [Tensor; 2]| {
+        let (loss, correct, gradients) = differentiate(&model, &x, &y);
+        let gradients = if clip > 0.0 { clip_grad_norm(&*model, &gradients, clip).0 } else { gradients };
+        let parameters: &dyn Parameters = &*model;
+        optimizer.step(parameters, &gradients);
+        (loss, correct)
+    })
+}
+
+/// The same, recorded.
+pub(crate) fn recorded(
+    model: &Model,
+    optimizer: &Arc<dyn Optimizer>,
+    clip: f64,
+) -> Step<2, (Tensor, Tensor)> {
+    let body = body(model, optimizer, clip);
+    Step::record(move |batch| body(batch))
+}
+
 /// How a step is computed.
 enum Steps {
     /// Recorded once, replayed for every batch.
@@ -60,18 +82,10 @@ enum Steps {
 
 impl Steps {
     fn new(parts: &Parts) -> Self {
-        let (model, optimizer) = (parts.model.clone(), parts.optimizer.clone());
-        let clip = parts.about.config.optim.clip_norm;
-        let body: Arc<Body> = Arc::new(move |[x, y]: [Tensor; 2]| {
-            let (loss, correct, gradients) = differentiate(&model, &x, &y);
-            let gradients = if clip > 0.0 { clip_grad_norm(&*model, &gradients, clip).0 } else { gradients };
-            let parameters: &dyn Parameters = &*model;
-            optimizer.step(parameters, &gradients);
-            (loss, correct)
-        });
+        let (model, optimizer, clip) = (&parts.model, &parts.optimizer, parts.about.config.optim.clip_norm);
         match parts.eager {
-            true => Steps::Eager(body),
-            false => Steps::Recorded(Box::new(Step::record(move |batch| body(batch)))),
+            true => Steps::Eager(body(model, optimizer, clip)),
+            false => Steps::Recorded(Box::new(recorded(model, optimizer, clip))),
         }
     }
 

@@ -24,7 +24,7 @@ use crate::trainer::{Parts, Trainer};
 /// Trains, from the beginning or from where a run was left.
 pub(crate) fn run(flags: &Train, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
     let plan = match &flags.resume {
-        Some(path) => Plan::resumed(path, flags.epochs, global)?,
+        Some(path) => Plan::resumed(path, flags.settings.epochs, global)?,
         None => Plan::new(flags, global, console)?,
     };
     let device = machine::device(plan.config().device)?;
@@ -47,7 +47,7 @@ enum Plan {
 
 impl Plan {
     fn new(flags: &Train, global: &Global, console: &mut Console) -> Result<Self, Diagnostic> {
-        let (config, origins) = flags.layers(global)?.merge()?;
+        let (config, origins) = flags.settings.layers(global)?.merge()?;
         for line in config.listing(&origins) {
             console.detail(&line);
         }

@@ -1,0 +1,59 @@
+//! `cotangent plan`: how the step that `train` runs is compiled, without running it.
+
+use std::sync::Arc;
+
+use cotangent::nn::ParametersExt;
+use cotangent::optim::Optimizer;
+use cotangent::{DType, Spec, Tensor, attempt};
+
+use crate::config::Config;
+use crate::console::Console;
+use crate::data::{Outline, outline};
+use crate::diagnostic::{Diagnostic, Exit};
+use crate::evaluation::{CHUNK, Evaluator};
+use crate::flags::{self, Global};
+use crate::machine;
+use crate::model::{self, Model};
+use crate::rate;
+use crate::trainer;
+
+/// Shows what a recorded step does.
+pub(crate) fn run(flags: &flags::Plan, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
+    let (config, origins) = flags.settings.layers(global)?.merge()?;
+    for line in config.listing(&origins) {
+        console.detail(&line);
+    }
+    let device = machine::device(config.device)?;
+    let plan = machine::with_threads(machine::threads(config.threads), || {
+        let Outline { shape, classes, train, test } = outline(&config.data, config.seed)?;
+        let (batch, there) = match (flags.inference, flags.settings.batch) {
+            (false, _) => (config.data.batch, train),
+            (true, Some(_)) => (config.data.batch, test),
+            (true, None) => (CHUNK, test),
+        };
+        let batch = batch.min(there);
+        let (network, _) = model::build(config.model, shape, classes, config.seed, batch)?;
+        network.to_device(&device);
+        let [c, h, w] = shape;
+        let zeros = |shape: &[usize], dtype| {
+            Tensor::constant(&Spec { shape: shape.into(), dtype, device: device.clone() }, 0)
+        };
+        let (x, y) = (zeros(&[batch, c, h, w], DType::F32), zeros(&[batch], DType::I64));
+        match flags.inference {
+            true => Evaluator::new(&network, &device).plan(&x, &y),
+            false => training(&network, &config, &x, &y),
+        }
+    })?;
+    match console.json() {
+        true => console.print(&plan.json())?,
+        false => console.print(&plan.to_string())?,
+    }
+    Ok(Exit::Success)
+}
+
+/// The plan of the step that fits.
+fn training(model: &Model, config: &Config, x: &Tensor, y: &Tensor) -> Result<cotangent::Plan, Diagnostic> {
+    let optimizer: Arc<dyn Optimizer> = rate::optimizer(&config.optim).into();
+    let mut step = trainer::recorded(model, &optimizer, config.optim.clip_norm);
+    Ok(attempt(|| step.plan([x, y]))?)
+}
