@@ -21,6 +21,8 @@ use crate::{
 const SQUARE: usize = LANES * LANES;
 /// The most cotangents that an example's lists hold at a time.
 const LIST: usize = 4 << 10;
+/// The most numbers of kernels among zeros.
+const REGIONS: usize = 10 << 10;
 /// The place of a zero in the border.
 const BORDER: u32 = u32::MAX;
 
@@ -76,9 +78,7 @@ impl Plan {
         // The last kernel row of the last window fills its registers too.
         let size = (high * row + LANES).next_multiple_of(LANES);
         // Addresses pass through real numbers, exactly.
-        let kernels =
-            conv.o * (conv.kh + 2 * spread.kernel[0]) * (conv.kw + 2 * spread.kernel[1] + LANES) * conv.c;
-        if size.max(kernels) > 1 << 24 || conv.c * conv.h * conv.w > 1 << 24 {
+        if size.max(conv.c * conv.h * conv.w) > 1 << 24 {
             return None;
         }
         let mut place = vec![BORDER; size];
@@ -94,6 +94,10 @@ impl Plan {
         Some(Plan { conv, spread, row, size, narrow, wide, place })
     }
 
+    /// Multiplications that the dense kernels do for a window.
+    fn work(&self) -> usize {
+        self.spread.kernel[0] * self.spread.kernel[1] * self.conv.kh * self.narrow
+    }
     /// Cotangents of a channel and an example.
     fn cells(&self) -> usize {
         self.spread.windows.iter().product()
@@ -126,38 +130,64 @@ impl Plan {
     }
 }
 
-/// What a window and its neighbours in the kernel's reach get, made in registers: the cells that any place of the
-/// maximum reaches. The kernels stand in zeros, so that an address in them says which cells one place reaches.
+/// What a window's maximum reaches, wherever it is, made in registers. The kernels stand among zeros, so that an
+/// address in them says which of those cells it reaches.
 struct Regions {
-    /// Rows, numbers of a row, and of a row that fills its registers.
-    size: [usize; 3],
-    /// Numbers of a row of a kernel among its zeros, and of all of it.
+    /// Rows, and numbers of a row.
+    size: [usize; 2],
+    /// Numbers from one row of a kernel among its zeros to the next, and from kernel to kernel.
     row: usize,
     kernel: usize,
+    /// From the kernels for the window's one column to those for the next, where each column has its own; else one
+    /// set stands in zeros on both sides, and a column is an address.
+    column: Option<usize>,
+    /// Numbers of all kernels.
+    all: usize,
     /// Each window's first cell in the image.
     base: Vec<usize>,
 }
 
 impl Regions {
     fn new(plan: &Plan) -> Self {
-        let (Conv { c, kh, kw, .. }, [high, across]) = (plan.conv, plan.spread.kernel.map(|k| k - 1));
-        let narrow = (kw + across) * c;
-        let wide = narrow.next_multiple_of(LANES);
-        let row = (across * c + wide).next_multiple_of(LANES);
+        let (Conv { c, o, kh, kw, .. }, [high, across]) = (plan.conv, plan.spread.kernel.map(|k| k - 1));
+        let size = [kh + high, (kw + across) * c];
+        let wide = size[1].next_multiple_of(LANES);
+        // No register shall lie across two lines of the cache.
+        let apart = !c.is_multiple_of(LANES);
+        let row = if apart { wide } else { across * c + wide };
+        // The zeros below one kernel are those above the next.
+        let kernel = (kh + high) * row;
+        let set = o * kernel + high * row;
         let [rows, columns] = plan.spread.windows;
-        let base = (0..rows).flat_map(|p| (0..columns).map(move |q| [p, q])).map(|w| plan.base(w));
-        Regions { size: [kh + high, narrow, wide], row, kernel: (kh + 2 * high) * row, base: base.collect() }
+        let base = (0..rows).flat_map(|p| (0..columns).map(move |q| [p, q])).map(|w| plan.base(w)).collect();
+        let all = if apart { (across + 1) * set } else { set };
+        Regions { size, row, kernel, column: apart.then_some(set), all, base }
+    }
+    /// Where a kernel's row `u` begins for column `v` of the window.
+    fn at(&self, plan: &Plan, [o, u, v]: [usize; 3]) -> usize {
+        let [high, across] = plan.spread.kernel.map(|k| k - 1);
+        let first = self.column.map_or(across * plan.conv.c, |set| v * (set + plan.conv.c));
+        o * self.kernel + (high + u) * self.row + first
+    }
+    /// Channel, row and column in the window, of an address.
+    fn of(&self, plan: &Plan, at: usize) -> [usize; 3] {
+        let [high, across] = plan.spread.kernel.map(|k| k - 1);
+        let inside = at % self.column.unwrap_or(self.all);
+        let v = match self.column {
+            Some(set) => at / set,
+            None => across - inside % self.row / plan.conv.c,
+        };
+        [inside / self.kernel, high - inside % self.kernel / self.row, v]
     }
     /// A list a window, of addresses in the kernels.
     fn by_window(&self, plan: &Plan) -> Listing {
-        let (c, [high, across]) = (plan.conv.c, plan.spread.kernel.map(|k| k - 1));
-        let first = |o: usize| o * self.kernel + high * self.row + across * c;
-        let items = (0..plan.conv.o).map(|o| ((o * plan.cells()) as u32, first(o) as f32)).collect();
-        Listing::new(plan.cells(), 1, items, [-(c as f32), -(self.row as f32)])
+        let items = (0..plan.conv.o).map(|o| ((o * plan.cells()) as u32, self.at(plan, [o, 0, 0]) as f32));
+        let column = self.column.map_or(-(plan.conv.c as f32), |set| set as f32);
+        Listing::new(plan.cells(), 1, items.collect(), [column, -(self.row as f32)])
     }
     /// Do they stay in registers, and their kernels in the first-level cache?
-    fn pay(&self, plan: &Plan) -> bool {
-        self.size[0] * self.size[2] <= 20 * LANES && plan.conv.o * self.kernel <= 10 << 10
+    fn pay(&self) -> bool {
+        self.size[0] * self.size[1].next_multiple_of(LANES) <= 20 * LANES && self.all <= REGIONS
     }
 }
 
@@ -456,17 +486,12 @@ impl Pass<'_> {
     /// [`GATHER`], likewise.
     fn gather_careful(&self, regions: &Regions) {
         let Pass { plan, ends, g, at, image, kernel, base, .. } = *self;
-        let [high, across] = plan.spread.kernel.map(|k| k - 1);
         for (ends, base) in ends.windows(2).zip(base) {
             for (i, r) in (ends[0]..ends[1]).flat_map(|i| (0..plan.conv.kh).map(move |r| (i, r))) {
                 // SAFETY: as for the tiles.
                 unsafe {
-                    // From the address to the place of the maximum, and to the channel.
-                    let at = *at.add(i) as usize;
-                    let (o, inside) = (at / regions.kernel, at % regions.kernel);
-                    let u = high - inside / regions.row;
-                    let v = across - inside % regions.row / plan.conv.c;
-                    let row = o * regions.kernel + (high + r) * regions.row + across * plan.conv.c;
+                    let [o, u, v] = regions.of(plan, *at.add(i) as usize);
+                    let row = regions.at(plan, [o, r, v]);
                     let x = image.add(base + (u + r) * plan.row + v * plan.conv.c);
                     (0..plan.narrow).for_each(|k| *x.add(k) += *g.add(i) * *kernel.add(row + k));
                 }
@@ -479,7 +504,7 @@ impl Pass<'_> {
 pub(crate) fn weight_gradient(conv: Conv, spread: Spread) -> Option<Lanes> {
     let plan = Plan::new(conv, spread)?;
     // Narrower kernel rows leave most of a register empty.
-    if plan.narrow < 12 {
+    if plan.narrow < 8 || plan.work() < 104 {
         return None;
     }
     let listing = plan.by_channel();
@@ -545,12 +570,13 @@ impl Kernel<f32> for WeightGradient<'_> {
 /// The kernel of the adjoint in the input: operands cotangents of the pool, places, `w`.
 pub(crate) fn input_gradient(conv: Conv, spread: Spread) -> Option<Lanes> {
     let plan = Plan::new(conv, spread)?;
-    let regions = Some(Regions::new(&plan)).filter(|r| r.pay(&plan));
-    if regions.is_none() && plan.narrow < 12 {
+    // Where there is little to leave out, the lists cost more.
+    if plan.work() < 192 {
         return None;
     }
+    let regions = Some(Regions::new(&plan)).filter(Regions::pay);
     let listing = regions.as_ref().map_or_else(|| plan.by_channel(), |r| r.by_window(&plan));
-    let kernels = regions.as_ref().map_or(plan.kernels(), |r| conv.o * r.kernel);
+    let kernels = regions.as_ref().map_or(plan.kernels(), |r| r.all);
     let scratch = plan.scratch(&listing) + room::<f32>(kernels);
     let run = move |call: Call<'_>| {
         let [g, idx, w] = call.inputs else { unreachable!("cotangent, places and weight") };
@@ -580,18 +606,16 @@ impl InputGradient<'_> {
     #[inline(always)]
     fn pack(&self, kernels: &mut [f32]) {
         let Conv { c, kh, kw, .. } = self.plan.conv;
-        let (row, kernel, first) = match self.regions {
-            None => (self.plan.wide, kh * self.plan.wide, 0),
-            Some(r) => {
-                let [high, across] = self.plan.spread.kernel.map(|k| k - 1);
-                (r.row, r.kernel, high * r.row + across * c)
-            }
-        };
+        let plan = self.plan;
         kernels.fill(0.0);
-        for (weight, kernel) in self.w.chunks_exact(c * kh * kw).zip(kernels.chunks_exact_mut(kernel)) {
-            for (u, v) in (0..kh).flat_map(|u| (0..kw).map(move |v| (u, v))) {
-                let from = weight[u * kw + v..].iter().step_by(kh * kw);
-                kernel[first + u * row + v * c..].iter_mut().zip(from).for_each(|(y, x)| *y = *x);
+        let copies = self.regions.map_or(1, |r| r.column.map_or(1, |_| plan.spread.kernel[1]));
+        for (o, weight) in self.w.chunks_exact(c * kh * kw).enumerate() {
+            for (copy, u) in (0..copies).flat_map(|copy| (0..kh).map(move |u| (copy, u))) {
+                let to = self.regions.map_or((o * kh + u) * plan.wide, |r| r.at(plan, [o, u, copy]));
+                for (v, to) in kernels[to..to + plan.narrow].chunks_exact_mut(c).enumerate() {
+                    let from = weight[u * kw + v..].iter().step_by(kh * kw);
+                    to.iter_mut().zip(from).for_each(|(y, x)| *y = *x);
+                }
             }
         }
     }
@@ -627,7 +651,7 @@ impl Kernel<f32> for InputGradient<'_> {
                         if wild {
                             pass.gather_careful(regions);
                         } else {
-                            pass.run::<V, GATHER>([regions.size[0], regions.size[1]]);
+                            pass.run::<V, GATHER>(regions.size);
                         }
                     }
                     None => {
