@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cotangent::data::{Dataset, Elements, Idx, Images};
 use cotangent::nn::{Call, ParametersExt};
-use cotangent::{Device, attempt, no_grad};
+use cotangent::{Device, Step, Tensor, attempt, no_grad};
 use serde::Serialize;
 
 use super::{place, trained};
@@ -18,7 +18,7 @@ use crate::diagnostic::{Diagnostic, Exit};
 use crate::evaluation::CHUNK;
 use crate::flags::{Global, Predict};
 use crate::machine;
-use crate::model::{self, Model};
+use crate::model;
 use crate::numerals::percent;
 use crate::picture::{Fit, Picture};
 
@@ -61,10 +61,11 @@ pub(crate) fn run(flags: &Predict, global: &Global, console: &mut Console) -> Re
     let (network, _) = model::restore(&checkpoint, 1)?;
     network.to_device(&device);
     network.eval();
+    let mut step = Step::record(move |[x]: [Tensor; 1]| no_grad(|| network.call(&x).softmax(1)));
     machine::with_threads(threads, || {
         for file in &files {
             let prepared = prepare(file, flags, &checkpoint)?;
-            answer(&prepared, flags, &checkpoint, &network, &device, console)?;
+            answer(&prepared, flags, &checkpoint, &mut step, &device, console)?;
         }
         Ok(Exit::Success)
     })
@@ -157,7 +158,7 @@ fn answer(
     prepared: &Prepared,
     flags: &Predict,
     checkpoint: &Checkpoint,
-    network: &Model,
+    step: &mut Step<1, Tensor>,
     device: &Device,
     console: &mut Console,
 ) -> Result<(), Diagnostic> {
@@ -171,7 +172,7 @@ fn answer(
         let [x, _] = <[_; 2]>::try_from(images.get(chunk)?)
             .map_err(|_| Diagnostic::new(Exit::Failure, "images and labels were expected"))?;
         let x = x.to(device);
-        let likely = attempt(|| no_grad(|| network.call(&x).softmax(1)))?.try_to_vec::<f64>()?;
+        let likely = attempt(|| step.run([&x])).flatten()?.try_to_vec::<f64>()?;
         for (index, shares) in chunk.iter().zip(likely.chunks(about.classes.len())) {
             let mut order: Vec<usize> = (0..shares.len()).collect();
             order.sort_by(|a, b| shares[*b].total_cmp(&shares[*a]));
