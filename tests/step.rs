@@ -423,6 +423,18 @@ fn a_fault_in_a_run_changes_no_cell() {
 }
 
 #[test]
+fn a_cell_that_has_moved_to_another_device_is_spoken_of() {
+    let w = Param::new(Tensor::from([1.0, 2.0]));
+    let cell = w.clone();
+    let mut step = Step::record(move |[x]: [Tensor; 1]| &x * cell.value());
+    let x = Tensor::from([3.0, 4.0]);
+    assert_eq!(step.run([&x]).unwrap().to_vec::<f64>(), [3.0, 8.0]);
+    w.to_device(&cotangent::Device::virtual_gpu());
+    let said = step.run([&x]).unwrap_err().to_string();
+    assert!(said.contains("two devices"), "{said}");
+}
+
+#[test]
 fn two_steps_on_the_same_cells_at_once_are_an_error() {
     let w = Param::new(Tensor::zeros([1]).contiguous());
     // A step that lasts long enough to be met: many products of matrices.

@@ -71,6 +71,12 @@ impl Machine {
         given.extend(p.inputs.iter().zip(inputs).map(|(i, x)| (*i, packed(x))));
         given.extend(self.constants.iter().cloned());
         given.extend(p.reads.iter().map(|(c, i)| (*i, packed(&c.peek()))));
+        if given.iter().any(|g| !g.1.value().device.is_cpu()) {
+            // A cell has moved since: replaying says what that means.
+            given.clear();
+            self.given = given;
+            return Ok(None);
+        }
         let mut fresh = std::mem::take(&mut self.fresh);
         for ((slot, _), spare) in self.compiled.fresh.iter().zip(&mut self.spare) {
             let spec = &p.slots[*slot];
