@@ -612,6 +612,7 @@ fn convolution_adjoints_behind_a_max_pool_agree() {
 fn draw_pooled(draw: &mut Draw) -> Option<(Conv, Sizes, Pool)> {
     let most = if draw.of(0, 3) == 0 { 40 } else { 9 };
     let [c, o] = [draw.of(1, most), draw.of(1, 20)];
+    let c = if draw.of(0, 7) == 0 { LANES } else { c };
     let (kernel, image) = ([draw.of(1, 7), draw.of(1, 7)], [draw.of(1, 14), draw.of(1, 14)]);
     let padding = [[draw.of(0, 3), draw.of(0, 3)], [draw.of(0, 3), draw.of(0, 3)]];
     let conv = Conv::default().padding(if draw.of(0, 1) == 0 { [[0; 2]; 2] } else { padding });
