@@ -98,7 +98,7 @@ impl Emitter<'_> {
                 self.waiting.insert(self.c.p.instructions[i].outputs[0], i);
                 return;
             }
-            if let Some((maker, operand, lanes)) = self.from_maker(i, &*op, &specs, &axes) {
+            if let Some((maker, operand, lanes)) = self.past_maker(i, &*op, &specs, &axes) {
                 let name = self.c.p.instructions[maker].op.name();
                 self.c.note(i, format!("one kernel: {} straight from what {name} takes", op.name()));
                 let mut operands = self.operands(&[i]);
@@ -142,7 +142,7 @@ impl Emitter<'_> {
     }
 
     /// The kernel that starts from what the maker of an operand takes.
-    fn from_maker(
+    fn past_maker(
         &self,
         i: usize,
         op: &dyn Op,
@@ -208,7 +208,7 @@ impl Emitter<'_> {
     }
 
     /// Emit a copy into new memory: once for all blocks where the source is the same for all.
-    fn into_new(&mut self, kernel: Kernel, from: Place, shape: Shape, i: usize) -> Place {
+    fn moved(&mut self, kernel: Kernel, from: Place, shape: Shape, i: usize) -> Place {
         let spec = Spec { shape, dtype: from.dtype, device: crate::Device::cpu() };
         let shared = matches!(from.base, Base::Whole(_)) && from.advance == 0;
         let base = match shared {
@@ -243,7 +243,7 @@ impl Emitter<'_> {
         let place = match forms.iter().find(|p| axis == 0 && p.layout.is_packed()) {
             Some(rows) => {
                 let columns = shape.len() / LANES;
-                self.into_new(Kernel::Transpose { rows: LANES, columns }, rows.clone(), to, i)
+                self.moved(Kernel::Transpose { rows: LANES, columns }, rows.clone(), to, i)
             }
             None => {
                 let from = &forms[0];
@@ -251,7 +251,7 @@ impl Emitter<'_> {
                 let lane = strides.remove(axis);
                 strides.push(lane);
                 let from = from.seen(Layout::new(to, &strides, from.layout.offset));
-                self.into_new(Kernel::Copy, from, to, i)
+                self.moved(Kernel::Copy, from, to, i)
             }
         };
         self.hold(slot, true, place.seen(seen_from_lanes(&shape, axis)));
@@ -274,9 +274,9 @@ impl Emitter<'_> {
                 let rows = shape.len() / LANES;
                 let layout = Layout::packed([rows, LANES].into()).starting(lanes.layout.offset);
                 let from = lanes.seen(layout);
-                self.into_new(Kernel::Transpose { rows, columns: LANES }, from, shape, i)
+                self.moved(Kernel::Transpose { rows, columns: LANES }, from, shape, i)
             }
-            None => self.into_new(Kernel::Copy, forms[0].clone(), shape, i),
+            None => self.moved(Kernel::Copy, forms[0].clone(), shape, i),
         };
         self.hold(slot, axis.is_some(), place.clone());
         place
