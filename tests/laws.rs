@@ -32,7 +32,8 @@ fn b3_transfers_obey_the_laws() {
 
 /// Operations with laws of their own, and why no generator fits them.
 const ELSEWHERE: &[&str] = &[
-    "Transfer", // between devices: below, and in tests/devices.rs
+    "Transfer",  // between devices: below, and in tests/devices.rs
+    "Spreading", // two operations as one, in the tests of lanes
 ];
 
 #[test]
