@@ -446,7 +446,7 @@ impl Pass<'_> {
     #[inline(always)]
     fn run<V: Lane<f32>, const KIND: u8>(&self, size: [usize; 2]) {
         let most = if V::REGISTERS == 32 { 20 } else { 12 };
-        for columns in even(size[1].div_ceil(V::N), if V::REGISTERS == 32 { 6 } else { 4 }) {
+        for columns in even(size[1].div_ceil(V::N), if V::REGISTERS == 32 { 3 } else { 4 }) {
             for rows in even(size[0], (most / columns.len()).min(6)) {
                 let mut pass = *self;
                 let first = |row: usize| rows.start * row + columns.start * V::N;
@@ -461,8 +461,8 @@ impl Pass<'_> {
                     };
                 }
                 tiles!(
-                    1 1, 1 2, 1 3, 1 4, 1 5, 1 6, 2 1, 2 2, 2 3, 2 4, 2 5, 2 6, 3 1, 3 2, 3 3, 3 4, 3 5, 3 6,
-                    4 1, 4 2, 4 3, 4 4, 4 5, 5 1, 5 2, 5 3, 5 4, 6 1, 6 2, 6 3
+                    1 1, 1 2, 1 3, 1 4, 2 1, 2 2, 2 3, 2 4, 3 1, 3 2, 3 3, 3 4, 4 1, 4 2, 4 3, 5 1, 5 2, 5 3,
+                    6 1, 6 2, 6 3
                 );
             }
         }
