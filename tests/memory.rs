@@ -316,7 +316,7 @@ fn freed_blocks_that_are_kept_never_cost_much() {
     live();
     let before = LIVE.load(Relaxed);
     PEAK.store(before, Relaxed);
-    // Ever other sizes, one at a time: without a rule 48 MiB of them would pile up.
+    // Ever other sizes, one at a time: without a rule 256 MiB of them would pile up.
     for i in 0..200 {
         drop(Tensor::zeros([100_000 + 10_000 * i]).contiguous());
     }

@@ -11,6 +11,8 @@ use crate::{
     device::cpu::{
         Call,
         arena::{Plain, Scratch, room},
+        isa::{Loop, wide},
+        strided::Add,
         threads,
     },
     error::{Error, OrRaise, Result},
@@ -28,7 +30,7 @@ pub struct Sum {
 /// Elements added one after the other into one lane before a tree takes over.
 const PART: usize = 4096;
 /// Running sums side by side, so that additions do not wait for each other.
-const LANES: usize = 16;
+const LANES: usize = 32;
 
 impl Op for Sum {
     fn name(&self) -> &'static str {
@@ -116,12 +118,27 @@ impl Addend for i64 {
 /// One run of elements, in lanes, lanes in a tree.
 fn run<T: Addend>(x: &[T]) -> T {
     let mut lanes = [T::default(); LANES];
-    let mut chunks = x.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(l, x)| *l = l.plus(*x));
-    }
-    lanes.iter_mut().zip(chunks.remainder()).for_each(|(l, x)| *l = l.plus(*x));
+    wide(Run { x, lanes: &mut lanes });
     tree(&mut lanes)
+}
+
+/// Element `i` goes to lane `i mod LANES`.
+struct Run<'a, T> {
+    x: &'a [T],
+    lanes: &'a mut [T; LANES],
+}
+
+impl<T: Addend> Loop for Run<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let mut lanes = *self.lanes;
+        let (chunks, rest) = self.x.as_chunks::<LANES>();
+        for chunk in chunks {
+            lanes.iter_mut().zip(chunk).for_each(|(l, x)| *l = l.plus(*x));
+        }
+        lanes.iter_mut().zip(rest).for_each(|(l, x)| *l = l.plus(*x));
+        *self.lanes = lanes;
+    }
 }
 
 /// Neighbours first, then neighbours of neighbours.
@@ -226,16 +243,14 @@ fn columns<T: Addend>(x: &[T], y: &mut [T], n: usize) {
     let inner = y.len();
     if n <= ROWS {
         y.copy_from_slice(&x[..inner]);
-        x[inner..]
-            .chunks_exact(inner)
-            .for_each(|row| y.iter_mut().zip(row).for_each(|(y, x)| *y = y.plus(*x)));
+        x[inner..].chunks_exact(inner).for_each(|x| wide(Add { x, y: &mut *y, plus: T::plus }));
         return;
     }
     let half = (n / 2).next_multiple_of(ROWS).min(n - 1);
     let mut upper = vec![T::default(); inner];
     columns(&x[..half * inner], y, half);
     columns(&x[half * inner..], &mut upper, n - half);
-    y.iter_mut().zip(&upper).for_each(|(y, u)| *y = y.plus(*u));
+    wide(Add { x: &upper, y, plus: T::plus });
 }
 
 impl Tensor {

@@ -16,7 +16,7 @@ const IN_PLACE: usize = 32;
 /// Smaller blocks go straight to the allocator.
 const POOLED: usize = 16 << 10;
 /// Freed blocks kept in all. Fresh pages cost a fault each, which is more than most kernels spend on them.
-const KEPT: usize = 48 << 20;
+const KEPT: usize = 256 << 20;
 /// How much larger than the most that was ever in use the kept blocks may make the process.
 const SLACK: usize = 16 << 20;
 const ALIGN: usize = 64;

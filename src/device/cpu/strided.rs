@@ -1,10 +1,12 @@
 //! Walking operands whose elements are not in a row: as few, as long runs as their strides allow.
+#![allow(unsafe_code)]
 
 use smallvec::SmallVec;
 
 use super::{
     View,
     isa::{Loop, wide},
+    lane::{Kernel, Lane, dispatch},
     threads,
 };
 use crate::tensor::{Element, Layout};
@@ -67,7 +69,7 @@ impl<const K: usize> Rows<K> {
 }
 
 #[inline(always)]
-fn step(base: usize, i: usize, by: isize) -> usize {
+fn step_by(base: usize, i: usize, by: isize) -> usize {
     (base as isize + i as isize * by) as usize
 }
 
@@ -77,18 +79,30 @@ pub(crate) fn update<T: Element, U: Send>(x: &View<'_>, y: &mut [U], f: impl Fn(
     if x.layout.is_packed() {
         let x = x.packed::<T>();
         let chunk = if y.len() < SPLIT { y.len().max(1) } else { SPLIT / 2 };
-        return threads::chunks_mut(y, chunk, |i, y| {
-            x[i * chunk..].iter().zip(y).for_each(|(x, y)| f(y, *x));
-        });
+        return threads::chunks_mut(y, chunk, |i, y| wide(Update { x: &x[i * chunk..], y, f: &f }));
     }
     let rows = Rows::new([x.layout]);
     rows.blocks(y, |r, y| {
         let [at] = rows.start(r);
         match rows.step {
-            [1] => all[at..].iter().zip(y).for_each(|(x, y)| f(y, *x)),
-            [s] => y.iter_mut().enumerate().for_each(|(i, y)| f(y, all[step(at, i, s)])),
+            [1] => wide(Update { x: &all[at..], y, f: &f }),
+            [s] => y.iter_mut().enumerate().for_each(|(i, y)| f(y, all[step_by(at, i, s)])),
         }
     });
+}
+
+/// `f(y[i], x[i])`, without gaps.
+struct Update<'a, T, U, F> {
+    x: &'a [T],
+    y: &'a mut [U],
+    f: &'a F,
+}
+
+impl<T: Copy, U, F: Fn(&mut U, T)> Loop for Update<'_, T, U, F> {
+    #[inline(always)]
+    fn run(self) {
+        self.x.iter().zip(self.y).for_each(|(x, y)| (self.f)(y, *x));
+    }
 }
 
 /// `y[i] = f(x[i])`, without gaps.
@@ -117,6 +131,21 @@ impl<A: Copy, B: Copy, U, F: Fn(A, B) -> U> Loop for Zip<'_, A, B, U, F> {
     #[inline(always)]
     fn run(self) {
         self.a.iter().zip(self.b).zip(self.y).for_each(|((a, b), y)| *y = (self.f)(*a, *b));
+    }
+}
+
+/// `y[i] = f(a[i], b[i], c[i])`, without gaps.
+struct Zip3<'a, A, B, C, U, F> {
+    x: (&'a [A], &'a [B], &'a [C]),
+    y: &'a mut [U],
+    f: &'a F,
+}
+
+impl<A: Copy, B: Copy, C: Copy, U, F: Fn(A, B, C) -> U> Loop for Zip3<'_, A, B, C, U, F> {
+    #[inline(always)]
+    fn run(self) {
+        let (a, b, c) = self.x;
+        a.iter().zip(b).zip(c).zip(self.y).for_each(|(((a, b), c), y)| *y = (self.f)(*a, *b, *c));
     }
 }
 
@@ -162,13 +191,17 @@ pub(crate) fn zip<A: Element, B: Element, U: Send>(
             let a = av[i];
             wide(Map { x: &bv[j..], y, f: &|b| f(a, b) })
         }
-        [s, t] => y.iter_mut().enumerate().for_each(|(k, y)| *y = f(av[step(i, k, s)], bv[step(j, k, t)])),
+        [s, t] => {
+            y.iter_mut().enumerate().for_each(|(k, y)| *y = f(av[step_by(i, k, s)], bv[step_by(j, k, t)]))
+        }
     };
     if rows.rows == 1 && y.len() >= SPLIT {
         // One long run: cut it anywhere.
         let ([i, j], [s, t]) = (rows.start(0), rows.step);
         let chunk = SPLIT / 2;
-        return threads::chunks_mut(y, chunk, |c, y| row(step(i, c * chunk, s), step(j, c * chunk, t), y));
+        return threads::chunks_mut(y, chunk, |c, y| {
+            row(step_by(i, c * chunk, s), step_by(j, c * chunk, t), y)
+        });
     }
     rows.blocks(y, |r, y| {
         let [i, j] = rows.start(r);
@@ -186,13 +219,120 @@ pub(crate) fn zip3<A: Element, B: Element, C: Element, U: Send>(
     let rows = Rows::new([a.layout, b.layout, c.layout]);
     rows.blocks(y, |r, y| {
         let ([i, j, k], [s, t, u]) = (rows.start(r), rows.step);
+        if rows.step == [1; 3] {
+            return wide(Zip3 { x: (&av[i..], &bv[j..], &cv[k..]), y, f: &f });
+        }
         y.iter_mut().enumerate().for_each(|(n, y)| {
-            *y = f(av[step(i, n, s)], bv[step(j, n, t)], cv[step(k, n, u)]);
+            *y = f(av[step_by(i, n, s)], bv[step_by(j, n, t)], cv[step_by(k, n, u)]);
         });
     });
 }
 
 /// `y = x`, in row-major order.
 pub(crate) fn copy<T: Element>(x: &View<'_>, y: &mut [T]) {
-    map(x, y, |x: T| x)
+    let rows = Rows::new([x.layout]);
+    // Neighbours in memory that are not neighbours in the result: squares of both go through the cache together.
+    let near = rows.outer.iter().position(|(n, [s])| *s == 1 && *n >= SQUARE);
+    match near {
+        Some(axis) if rows.step[0] != 1 && rows.len >= SQUARE => transposed(&rows, axis, x.memory(), y),
+        _ => map(x, y, |x: T| x),
+    }
+}
+
+/// Side of the squares of a transposed copy.
+const SQUARE: usize = 16;
+/// Neighbours that one task moves.
+const STRIP: usize = 64;
+
+/// [`copy`] where neighbours in memory lie along outer axis `axis`.
+fn transposed<T: Element>(rows: &Rows<1>, axis: usize, x: &[T], y: &mut [T]) {
+    let Rows { len, step: [step], outer, .. } = rows;
+    let ((high, _), behind) = (outer[axis], outer[axis + 1..].iter().map(|a| a.0).product::<usize>());
+    let (strips, others) = (high.div_ceil(STRIP), rows.rows / high);
+    let parts = threads::Parts::new(y);
+    let task = |task: usize| {
+        let (other, strip) = (task / strips, task % strips * STRIP);
+        // The first row of the strip, and from one of its rows to the next in the result.
+        let row = (other / behind * high + strip) * behind + other % behind;
+        let ([from], jump, high) = (rows.start(row), behind * len, STRIP.min(high - strip));
+        for j in (0..*len).step_by(SQUARE) {
+            let wide = SQUARE.min(len - j);
+            for i in (0..high).step_by(SQUARE) {
+                let (at, square) = (step_by(from, j, *step) + i, [SQUARE.min(high - i), wide]);
+                let to = (row * len + j) + i * jump;
+                // SAFETY: rows of the strip belong to this task alone.
+                unsafe { move_square(square, x, (at, *step), &parts, (to, jump)) };
+            }
+        }
+    };
+    if rows.rows * len < SPLIT {
+        (0..others * strips).for_each(task)
+    } else {
+        threads::parallel(others * strips, task)
+    }
+}
+
+/// `y[to + i·jump + j] = x[at + i + j·step]` for `i`, `j` below the sides.
+///
+/// # Safety
+/// Nothing else reads or writes these elements of `y`.
+unsafe fn move_square<T: Element>(
+    [high, wide]: [usize; 2],
+    x: &[T],
+    (at, step): (usize, isize),
+    y: &threads::Parts<'_, T>,
+    (to, jump): (usize, usize),
+) {
+    // Elements of the size of real numbers that registers hold, whatever they stand for.
+    if [high, wide] == [SQUARE; 2] && size_of::<T>() == size_of::<f32>() {
+        let from = std::array::from_fn(|j| x[step_by(at, j, step)..][..SQUARE].as_ptr().cast());
+        // `at` looks at the end of every run.
+        let to = std::array::from_fn(|i| y.at(to + i * jump + SQUARE).wrapping_sub(SQUARE).cast());
+        return dispatch::<f32>(Square { from, to });
+    }
+    for i in 0..high {
+        // SAFETY: the caller's.
+        let y = unsafe { y.slice(to + i * jump..to + i * jump + wide) };
+        y.iter_mut().enumerate().for_each(|(j, y)| *y = x[step_by(at, j, step) + i]);
+    }
+}
+
+/// Sixteen runs of sixteen, transposed.
+struct Square {
+    from: [*const f32; SQUARE],
+    to: [*mut f32; SQUARE],
+}
+
+impl Kernel<f32> for Square {
+    #[inline(always)]
+    unsafe fn run<V: Lane<f32>>(self) {
+        // SAFETY: the caller's instruction set; the maker's pointers are good for sixteen elements each.
+        unsafe { V::transpose(&self.from, SQUARE, &self.to, SQUARE) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::device::cpu::lane::on_every_isa;
+    use crate::{DType, Tensor};
+
+    #[test]
+    fn transposed_copies_move_every_element_of_every_type() {
+        for (shape, order) in [
+            (vec![40, 37], vec![1, 0]),
+            (vec![3, 21, 5, 18], vec![0, 2, 3, 1]),
+            (vec![2, 17, 16, 33], vec![3, 1, 0, 2]),
+            (vec![300, 300], vec![1, 0]),
+        ] {
+            let n: usize = shape.iter().product();
+            for dtype in [DType::F32, DType::F64, DType::I32, DType::I64, DType::U8] {
+                let x = Tensor::from_vec((0..n as i64).collect::<Vec<_>>(), &shape[..]).cast(dtype);
+                let x = x.permute(&order).narrow(0, 1, shape[order[0]] - 1);
+                on_every_isa(|| {
+                    let y = x.contiguous();
+                    assert_eq!(y.to_vec::<f64>(), x.to_vec::<f64>(), "{shape:?} {order:?} {dtype}");
+                });
+            }
+        }
+    }
 }
