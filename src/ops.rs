@@ -27,7 +27,7 @@ mod transfer;
 use std::{fmt, sync::Arc};
 
 pub use arithmetic::Arithmetic;
-pub use batch_norm::BatchNorm;
+pub use batch_norm::{BatchNorm, BatchNormAdjoint};
 pub use cast::Cast;
 pub use cat::Cat;
 pub use compare::{Compare, Where};
@@ -46,7 +46,7 @@ pub use reduce::Sum;
 pub(crate) use reduce::without;
 pub use reshape::{Expand, Pack, Permute, Reshape};
 pub use slice::{Pad, Slice};
-pub use softmax::{CrossEntropy, CrossEntropyOptions, Reduction, Softmax};
+pub use softmax::{CrossEntropy, CrossEntropyOptions, CrossEntropySlope, Reduction, Softmax};
 pub use transfer::Transfer;
 pub(crate) use transfer::transfer;
 

@@ -3,11 +3,13 @@
 //! With `x̂ = (x − μ)r`, `r = 1/√(σ² + ε)`:  `dy = γr(dx − E dx − x̂·E[x̂ dx]) + x̂ dγ + dβ`;
 //! `γ̄ = Σ ȳx̂`,  `β̄ = Σ ȳ`,  `x̄ = r(γȳ − E[γȳ] − x̂·E[γȳ x̂])`
 
+pub(crate) mod cpu;
+
 use super::{Attribute, Batch, Cost, Mode, Op, arithmetic::sum, floats};
 use crate::{
     apply::apply_many,
-    autodiff::LinearMap,
-    device::cpu::{Call, float::Float, threads},
+    autodiff::{LinearMap, jvp_many, vjp_many},
+    device::cpu::Call,
     error::{Error, Result},
     tensor::{Spec, Tensor},
 };
@@ -65,15 +67,11 @@ impl Op for BatchNorm {
         let (gamma, mean, var, x) = (x[1].clone(), y[1].clone(), y[2].clone(), x[0].clone());
         let n = (x.numel() / mean.numel().max(1)) as f64;
         let wanted = wanted.to_vec();
-        let parts = move || {
-            let r = wide(&(&var + eps).sqrt().recip(), rank);
-            let centred = &x - wide(&mean, rank);
-            (&centred * &r, r, centred)
-        };
         let mean_of = move |t: &Tensor| t.mean_over(others(rank), true);
         match mode {
             Mode::Push => LinearMap::new(move |t| {
-                let (hat, r, centred) = parts();
+                let (r, centred) = (wide(&(&var + eps).sqrt().recip(), rank), &x - wide(&mean, rank));
+                let hat = &centred * &r;
                 let through = t[0]
                     .as_ref()
                     .map(|t| (t - mean_of(t) - &hat * mean_of(&(&hat * t))) * &r * wide(&gamma, rank));
@@ -85,20 +83,19 @@ impl Op for BatchNorm {
                 vec![sum([through, scale, shift]), dmean, dvar]
             }),
             Mode::Pull => LinearMap::new(move |c| {
-                let (hat, r, centred) = parts();
+                let back = c[0].as_ref().map(|c| {
+                    let mut back =
+                        apply_many(BatchNormAdjoint { eps }, &[&x, &gamma, &mean, &var, c]).into_iter();
+                    [(); 3].map(|()| back.next())
+                });
+                let [through, dgamma, dbeta] = back.unwrap_or_default();
                 let dx = wanted[0].then(|| {
-                    let through = c[0].as_ref().map(|c| {
-                        let g = c * wide(&gamma, rank);
-                        (&g - mean_of(&g) - &hat * mean_of(&(&g * &hat))) * &r
-                    });
-                    let by_mean = c[1].as_ref().map(|m| (wide(m, rank) / n).expand(*hat.shape()));
-                    let by_var = c[2].as_ref().map(|v| &centred * (wide(v, rank) * (2.0 / n)));
+                    let by_mean = c[1].as_ref().map(|m| (wide(m, rank) / n).expand(*x.shape()));
+                    let by_var =
+                        c[2].as_ref().map(|v| (&x - wide(&mean, rank)) * (wide(v, rank) * (2.0 / n)));
                     sum([through, by_mean, by_var])
                 });
-                let total = |t: Tensor| t.sum_over(others(rank), false);
-                let dgamma = c[0].as_ref().filter(|_| wanted[1]).map(|c| total(c * &hat));
-                let dbeta = c[0].as_ref().filter(|_| wanted[2]).map(|c| total(c.clone()));
-                vec![dx.flatten(), dgamma, dbeta]
+                vec![dx.flatten(), dgamma.filter(|_| wanted[1]), dbeta.filter(|_| wanted[2])]
             }),
         }
     }
@@ -114,44 +111,90 @@ impl Op for BatchNorm {
     fn cpu(&self, call: Call<'_>) {
         let [x, gamma, beta] = call.inputs else { unreachable!("input, scale, shift") };
         let s = x.layout.shape;
-        let (n, c, inner) = (s[0], s[1], s[2..].iter().product::<usize>());
+        let sizes = cpu::Sizes { n: s[0], c: s[1], inner: s[2..].iter().product() };
         let [y, mean, var] = call.outputs else { unreachable!("output, mean, variance") };
         crate::dispatch!(float x.dtype, T => {
-            let (mean, var) = (mean.slice::<T>(), var.slice::<T>());
-            normalise::<T>([n, c, inner], x.packed(), [gamma.packed(), beta.packed()], self.eps, y.slice(), [mean, var])
+            let numbers = [mean.slice::<T>(), var.slice::<T>()];
+            cpu::forward::<T>(sizes, x.packed(), [gamma.packed(), beta.packed()], self.eps, y.slice(), numbers)
         })
     }
 }
 
-fn normalise<T: Float>(
-    [n, c, inner]: [usize; 3],
-    x: &[T],
-    [gamma, beta]: [&[T]; 2],
-    eps: f64,
-    y: &mut [T],
-    [mean, var]: [&mut [T]; 2],
-) {
-    let count = (n * inner) as f64;
-    // Sums in f64, example by example in order: a channel is one chain, whatever the threads do.
-    let plane = |i: usize, channel: usize| &x[(i * c + channel) * inner..][..inner];
-    let total = |channel: usize, f: &dyn Fn(T) -> f64| -> f64 {
-        (0..n).map(|i| plane(i, channel).iter().map(|x| f(*x)).sum::<f64>()).sum()
-    };
-    threads::chunks_mut(mean, 1, |channel, m| m[0] = T::from_f64(total(channel, &|x| x.to_f64()) / count));
-    let mean = &*mean;
-    threads::chunks_mut(var, 1, |channel, v| {
-        let m = mean[channel].to_f64();
-        v[0] = T::from_f64(total(channel, &|x| (x.to_f64() - m).powi(2)) / count);
-    });
-    let affine: Vec<(T, T, T)> = (0..c)
-        .map(|k| (mean[k], T::from_f64(1.0 / (var[k].to_f64() + eps).sqrt()) * gamma[k], beta[k]))
-        .collect();
-    threads::chunks_mut(y, (c * inner).max(1), |i, y| {
-        for (k, y) in y.chunks_mut(inner.max(1)).enumerate() {
-            let (m, scale, shift) = affine[k];
-            y.iter_mut().zip(plane(i, k)).for_each(|(y, x)| *y = (*x - m) * scale + shift);
+/// The adjoint of [`BatchNorm`] in its first output, `(x, γ, μ, σ², ȳ) → (x̄, γ̄, β̄)`, with `μ`, `σ²` as numbers of their
+/// own: `β̄ = Σ ȳ`,  `γ̄ = Σ ȳx̂`,  `x̄ = rγ(ȳ − β̄/N − x̂γ̄/N)`, where `N` values make a channel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormAdjoint {
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+impl BatchNormAdjoint {
+    /// The same, as tensor operations.
+    fn composed(self, x: &[Tensor]) -> Vec<Tensor> {
+        let [x, gamma, mean, var, c] = x else { unreachable!("input, scale, mean, variance, cotangent") };
+        let (rank, n) = (x.rank(), (x.numel() / mean.numel().max(1)) as f64);
+        let total = |t: &Tensor| t.sum_over(others(rank), false);
+        let r = (var + self.eps).sqrt().recip();
+        let hat = (x - wide(mean, rank)) * wide(&r, rank);
+        let (dgamma, dbeta) = (total(&(c * &hat)), total(c));
+        let inner = c - wide(&(&dbeta / n), rank) - hat * wide(&(&dgamma / n), rank);
+        vec![inner * wide(&(r * gamma), rank), dgamma, dbeta]
+    }
+}
+
+impl Op for BatchNormAdjoint {
+    fn name(&self) -> &'static str {
+        "batch_norm_adjoint"
+    }
+    fn attributes(&self) -> Vec<(&'static str, Attribute)> {
+        vec![("eps", self.eps.into())]
+    }
+    fn outputs(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        let made = BatchNorm { eps: self.eps }.outputs(&[x[0].clone(), x[1].clone(), x[1].clone()])?;
+        if x[2] != made[1] || x[3] != made[2] || x[4] != made[0] {
+            return Err(Error::mistake(format!(
+                "mean {:?} and variance {:?} must be {:?}, the cotangent {:?} must be {:?}, of one type",
+                x[2].shape, x[3].shape, made[1].shape, x[4].shape, made[0].shape
+            )));
         }
-    });
+        Ok(made)
+    }
+    fn linearize(&self, x: &[Tensor], _: &[Tensor], mode: Mode, _: &[bool]) -> LinearMap {
+        let (op, x) = (*self, x.to_vec());
+        let all = |t: &[Option<Tensor>], like: &[Tensor]| -> Vec<Tensor> {
+            t.iter().zip(like).map(|(t, x)| t.clone().unwrap_or_else(|| x.zeros_like())).collect()
+        };
+        match mode {
+            Mode::Push => LinearMap::new(move |t| {
+                jvp_many(|x| op.composed(x), &x, &all(t, &x)).1.into_iter().map(Some).collect()
+            }),
+            Mode::Pull => LinearMap::new(move |c| {
+                let like = [x[0].clone(), x[1].clone(), x[1].clone()];
+                let (_, pull) = vjp_many(|x| op.composed(x), &x);
+                pull(&all(c, &like)).into_iter().map(Some).collect()
+            }),
+        }
+    }
+    fn batch(&self, _: &[Spec], axes: &[Option<usize>]) -> Batch {
+        let channels = [Some(1), Some(0), Some(0), Some(0), Some(1)];
+        if *axes == channels { Batch::Each(vec![1, 0, 0]) } else { Batch::Mixes }
+    }
+    fn cost(&self, x: &[Spec], y: &[Spec]) -> Cost {
+        let n = x[0].shape.len() as u64;
+        let saved = (x[0].bytes() + x[4].bytes()) as u64;
+        Cost { additions: 5 * n, multiplications: 3 * n, saved, ..Cost::default() }.moving(x, y)
+    }
+    fn cpu(&self, call: Call<'_>) {
+        let [x, gamma, mean, var, g] = call.inputs else { unreachable!("input to cotangent") };
+        let s = x.layout.shape;
+        let sizes = cpu::Sizes { n: s[0], c: s[1], inner: s[2..].iter().product() };
+        let [dx, dgamma, dbeta] = call.outputs else { unreachable!("three cotangents") };
+        crate::dispatch!(float x.dtype, T => {
+            let (gamma, mean, var) = (gamma.packed(), mean.packed(), var.packed());
+            let from = cpu::Adjoint::<T> { x: x.packed(), g: g.packed(), gamma, mean, var };
+            cpu::adjoint(sizes, from, self.eps, [dx.slice(), dgamma.slice(), dbeta.slice()])
+        })
+    }
 }
 
 impl Tensor {

@@ -4,7 +4,7 @@
 
 pub(crate) mod cpu;
 
-use super::{Attribute, Batch, Cost, Mode, Op, floats, gather::bad_label};
+use super::{Attribute, Batch, Cost, Lanes, Mode, Op, arithmetic::sum, floats, gather::bad_label};
 use crate::{
     apply::apply,
     autodiff::LinearMap,
@@ -60,6 +60,13 @@ impl Op for Softmax {
         }
         .moving(x, y)
     }
+    fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
+        let (shape, [Some(batch)], [], DType::F32) = (&x[0].shape, axes, then, x[0].dtype) else {
+            return None;
+        };
+        let last = shape.rank() - 1;
+        if *batch == last { None } else { cpu::softmax_lanes(shape[last], self.log) }
+    }
     fn cpu(&self, mut call: Call<'_>) {
         let x = &call.inputs[0];
         let k = x.layout.shape[x.layout.shape.rank() - 1];
@@ -99,25 +106,12 @@ impl Op for CrossEntropy {
         Ok(vec![x[0].with(*labels)])
     }
     fn linearize(&self, x: &[Tensor], _: &[Tensor], mode: Mode, _: &[bool]) -> LinearMap {
-        let (x, labels, ignore) = (x[0].clone(), x[1].clone(), self.ignore);
-        let counts = labels.ne(ignore);
-        // μ − onehot; what it says about rows that do not count is not used.
-        let slope = {
-            let counts = counts.clone();
-            move || {
-                let safe = labels.where_(&counts, &labels.zeros_like());
-                x.softmax(-1) - safe.one_hot(x.shape()[1]).cast(x.dtype())
-            }
-        };
-        // Chosen, not multiplied: the mean of no rows has an infinite slope, and its gradient is still 0.
-        let counted = move |t: Tensor| t.where_(&counts, &t.zeros_like());
+        let (x, labels, op) = (x[0].clone(), x[1].clone(), CrossEntropySlope { ignore: self.ignore });
         match mode {
-            Mode::Push => LinearMap::new(move |t| {
-                vec![t[0].as_ref().map(|t| counted((t * slope()).sum_over([1], false)))]
-            }),
-            Mode::Pull => LinearMap::new(move |c| {
-                vec![c[0].as_ref().map(|c| counted(c.clone()).unsqueeze(1) * slope()), None]
-            }),
+            Mode::Push => LinearMap::new(move |t| vec![t[0].as_ref().map(|t| op.times(&x, &labels, t))]),
+            Mode::Pull => {
+                LinearMap::new(move |c| vec![c[0].as_ref().map(|c| apply(op, &[&x, &labels, c])), None])
+            }
         }
     }
     fn batch(&self, _: &[Spec], axes: &[Option<usize>]) -> Batch {
@@ -133,6 +127,93 @@ impl Op for CrossEntropy {
         let targets = labels.packed::<i64>();
         let bad = crate::dispatch!(float x.dtype, T => {
             cpu::cross_entropy_rows::<T>(x.packed(), targets, Some(self.ignore), call.outputs[0].slice(), k)
+        });
+        if let Some(row) = bad {
+            call.fault.report(row, targets[row] as f64, || bad_label(targets[row], k));
+        }
+    }
+}
+
+/// The adjoint of [`CrossEntropy`] in the logits: `x̄[r, j] = cᵣ·(μ(x[r])ⱼ − [j = yᵣ])` for logits `[n, C]`, labels `[n]`
+/// and cotangents `[n]`; zeros where the label is ignored.
+///
+/// `dx̄ = dc·(μ − onehot) + c·(μ∘dx − μ⟨μ, dx⟩)`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrossEntropySlope {
+    /// The label of rows that do not count.
+    pub ignore: i64,
+}
+
+impl CrossEntropySlope {
+    /// `⟨μ(x[r]) − onehot(yᵣ), t[r]⟩` for each row that counts, else 0.
+    fn times(&self, x: &Tensor, labels: &Tensor, t: &Tensor) -> Tensor {
+        let slope = apply(*self, &[x, labels, &Tensor::constant(&x.spec().with([x.shape()[0]]), 1)]);
+        let rows = (t * slope).sum_over([1], false);
+        // Chosen, not multiplied: what rows that do not count hold is not used.
+        rows.where_(&labels.ne(self.ignore), &rows.zeros_like())
+    }
+}
+
+impl Op for CrossEntropySlope {
+    fn name(&self) -> &'static str {
+        "cross_entropy_slope"
+    }
+    fn faults(&self) -> bool {
+        true
+    }
+    fn attributes(&self) -> Vec<(&'static str, Attribute)> {
+        vec![("ignore", self.ignore.into())]
+    }
+    fn outputs(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        let losses = CrossEntropy { ignore: self.ignore }.outputs(&x[..2])?;
+        if x[2] != losses[0] {
+            return Err(Error::mistake(format!(
+                "a cotangent {:?} {} is needed, got {:?} {}",
+                losses[0].shape, losses[0].dtype, x[2].shape, x[2].dtype
+            )));
+        }
+        Ok(vec![x[0].clone()])
+    }
+    fn linearize(&self, x: &[Tensor], _: &[Tensor], mode: Mode, wanted: &[bool]) -> LinearMap {
+        let (op, wanted) = (*self, wanted.to_vec());
+        let (x, labels, c) = (x[0].clone(), x[1].clone(), x[2].clone());
+        // c∘(diag μ − μμᵀ) is its own transpose.
+        let counts = labels.ne(op.ignore).unsqueeze(1);
+        let curve = {
+            let x = x.clone();
+            move |t: &Tensor| {
+                let y = x.softmax(-1);
+                let all = c.unsqueeze(1) * &y * (t - (t * &y).sum_over([1], true));
+                all.where_(&counts.expand(*x.shape()), &x.zeros_like())
+            }
+        };
+        match mode {
+            Mode::Push => LinearMap::new(move |t| {
+                let by_x = t[0].as_ref().map(&curve);
+                let by_c = t[2].as_ref().map(|t| apply(op, &[&x, &labels, t]));
+                vec![sum([by_x, by_c])]
+            }),
+            Mode::Pull => LinearMap::new(move |g| {
+                let Some(g) = &g[0] else { return vec![None; 3] };
+                vec![wanted[0].then(|| curve(g)), None, wanted[2].then(|| op.times(&x, &labels, g))]
+            }),
+        }
+    }
+    fn batch(&self, _: &[Spec], axes: &[Option<usize>]) -> Batch {
+        if *axes == [Some(0); 3] { Batch::Each(vec![0]) } else { Batch::Mixes }
+    }
+    fn cost(&self, x: &[Spec], y: &[Spec]) -> Cost {
+        let n = x[0].shape.len() as u64;
+        let saved = (x[0].bytes() + x[2].bytes()) as u64;
+        Cost { additions: 2 * n, multiplications: 2 * n, elementary: n, saved, ..Cost::default() }
+            .moving(x, y)
+    }
+    fn cpu(&self, call: Call<'_>) {
+        let [x, labels, c] = call.inputs else { unreachable!("logits, labels and cotangent") };
+        let (k, targets, ignored) = (x.layout.shape[1], labels.packed::<i64>(), Some(self.ignore));
+        let bad = crate::dispatch!(float x.dtype, T => {
+            let y = call.outputs[0].slice::<T>();
+            cpu::cross_entropy_slope_rows::<T>(x.packed(), targets, ignored, c.packed(), y, k)
         });
         if let Some(row) = bad {
             call.fault.report(row, targets[row] as f64, || bad_label(targets[row], k));

@@ -137,6 +137,12 @@ pub(crate) const ENTRIES: &[(&str, u64, usize, Generator)] = &[
         let ignore = d.pick(&[-100, 0]);
         Case::new(CrossEntropy { ignore }, vec![d.real([n, c]), d.whole(0..c as i64, [n])])
     }),
+    ("CrossEntropySlope", 20, 2, |d| {
+        let (n, c) = (d.size(0..4), d.size(1..5));
+        let ignore = d.pick(&[-100, 0]);
+        let inputs = vec![d.real([n, c]), d.whole(0..c as i64, [n]), d.real([n])];
+        Case::new(CrossEntropySlope { ignore }, inputs)
+    }),
     ("Conv2d", 60, 2, |d| {
         let (conv, x, w, _) = convolution(d);
         let mut inputs = vec![d.real(x), d.real(w)];
@@ -192,6 +198,13 @@ pub(crate) const ENTRIES: &[(&str, u64, usize, Generator)] = &[
         let (eps, c, rank) = (d.pick(&[1e-5, 0.1]), d.size(1..4), d.size(2..5));
         let shape = [vec![d.size(3..5), c], (2..rank).map(|_| d.size(1..4)).collect()].concat();
         Case::new(BatchNorm { eps }, vec![d.real(shape), d.real([c]), d.real([c])])
+    }),
+    ("BatchNormAdjoint", 20, 2, |d| {
+        let (eps, c, rank) = (d.pick(&[1e-5, 0.1]), d.size(1..4), d.size(2..5));
+        let shape = [vec![d.size(3..5), c], (2..rank).map(|_| d.size(1..4)).collect()].concat();
+        let (x, gamma, mean) = (d.real(&shape[..]), d.real([c]), d.real([c]));
+        let inputs = vec![x, gamma, mean, d.between(0.5, 2.0, [c]), d.real(&shape[..])];
+        Case::new(BatchNormAdjoint { eps }, inputs)
     }),
     ("Random", 20, 1, |d| {
         let (span, low) = (d.size(1..9) as u64, d.size(0..5) as i64);

@@ -37,8 +37,6 @@ pub(crate) trait Float:
     fn from_f64(x: f64) -> Self;
     /// The same number.
     fn to_f64(self) -> f64;
-    /// `eˣ`.
-    fn exp(self) -> Self;
     /// `ln x`.
     fn ln(self) -> Self;
     /// `C = A·B`, or `C += A·B` where `add`, for `A[m,k]`, `B[k,n]`, `C[m,n]` given as (address, row stride, column
@@ -71,10 +69,6 @@ macro_rules! float {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 self.into()
-            }
-            #[inline(always)]
-            fn exp(self) -> Self {
-                $t::exp(self)
             }
             #[inline(always)]
             fn ln(self) -> Self {
