@@ -27,7 +27,7 @@ mod transfer;
 use std::{fmt, sync::Arc};
 
 pub use arithmetic::Arithmetic;
-pub use batch_norm::{BatchNorm, BatchNormAdjoint};
+pub use batch_norm::BatchNorm;
 pub use cast::Cast;
 pub use cat::Cat;
 pub use compare::{Compare, Where};

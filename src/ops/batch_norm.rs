@@ -8,7 +8,7 @@ pub(crate) mod cpu;
 use super::{Attribute, Batch, Cost, Mode, Op, arithmetic::sum, floats};
 use crate::{
     apply::apply_many,
-    autodiff::{LinearMap, jvp_many, vjp_many},
+    autodiff::LinearMap,
     device::cpu::Call,
     error::{Error, Result},
     tensor::{Spec, Tensor},
@@ -83,18 +83,25 @@ impl Op for BatchNorm {
                 vec![sum([through, scale, shift]), dmean, dvar]
             }),
             Mode::Pull => LinearMap::new(move |c| {
-                let back = c[0].as_ref().map(|c| {
-                    let mut back =
-                        apply_many(BatchNormAdjoint { eps }, &[&x, &gamma, &mean, &var, c]).into_iter();
-                    [(); 3].map(|()| back.next())
-                });
-                let [through, dgamma, dbeta] = back.unwrap_or_default();
+                let total = |t: &Tensor| t.sum_over(others(rank), false);
+                let r = (&var + eps).sqrt().recip();
+                let centred = &x - wide(&mean, rank);
+                // The derivatives of scale and shift are the sums that the input's needs.
+                let of = |c: &Tensor| {
+                    let hat = &centred * wide(&r, rank);
+                    (total(&(c * &hat)), total(c), hat)
+                };
+                let sums = c[0].as_ref().map(of);
                 let dx = wanted[0].then(|| {
+                    let through = c[0].as_ref().zip(sums.as_ref()).map(|(c, (dgamma, dbeta, hat))| {
+                        let inner = c - wide(&(dbeta / n), rank) - hat * wide(&(dgamma / n), rank);
+                        inner * wide(&(&r * &gamma), rank)
+                    });
                     let by_mean = c[1].as_ref().map(|m| (wide(m, rank) / n).expand(*x.shape()));
-                    let by_var =
-                        c[2].as_ref().map(|v| (&x - wide(&mean, rank)) * (wide(v, rank) * (2.0 / n)));
+                    let by_var = c[2].as_ref().map(|v| &centred * (wide(v, rank) * (2.0 / n)));
                     sum([through, by_mean, by_var])
                 });
+                let (dgamma, dbeta) = sums.map(|(dgamma, dbeta, _)| (dgamma, dbeta)).unzip();
                 vec![dx.flatten(), dgamma.filter(|_| wanted[1]), dbeta.filter(|_| wanted[2])]
             }),
         }
@@ -116,83 +123,6 @@ impl Op for BatchNorm {
         crate::dispatch!(float x.dtype, T => {
             let numbers = [mean.slice::<T>(), var.slice::<T>()];
             cpu::forward::<T>(sizes, x.packed(), [gamma.packed(), beta.packed()], self.eps, y.slice(), numbers)
-        })
-    }
-}
-
-/// The adjoint of [`BatchNorm`] in its first output, `(x, γ, μ, σ², ȳ) → (x̄, γ̄, β̄)`, with `μ`, `σ²` as numbers of their
-/// own: `β̄ = Σ ȳ`,  `γ̄ = Σ ȳx̂`,  `x̄ = rγ(ȳ − β̄/N − x̂γ̄/N)`, where `N` values make a channel.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BatchNormAdjoint {
-    /// Added to the variance.
-    pub eps: f64,
-}
-
-impl BatchNormAdjoint {
-    /// The same, as tensor operations.
-    fn composed(self, x: &[Tensor]) -> Vec<Tensor> {
-        let [x, gamma, mean, var, c] = x else { unreachable!("input, scale, mean, variance, cotangent") };
-        let (rank, n) = (x.rank(), (x.numel() / mean.numel().max(1)) as f64);
-        let total = |t: &Tensor| t.sum_over(others(rank), false);
-        let r = (var + self.eps).sqrt().recip();
-        let hat = (x - wide(mean, rank)) * wide(&r, rank);
-        let (dgamma, dbeta) = (total(&(c * &hat)), total(c));
-        let inner = c - wide(&(&dbeta / n), rank) - hat * wide(&(&dgamma / n), rank);
-        vec![inner * wide(&(r * gamma), rank), dgamma, dbeta]
-    }
-}
-
-impl Op for BatchNormAdjoint {
-    fn name(&self) -> &'static str {
-        "batch_norm_adjoint"
-    }
-    fn attributes(&self) -> Vec<(&'static str, Attribute)> {
-        vec![("eps", self.eps.into())]
-    }
-    fn outputs(&self, x: &[Spec]) -> Result<Vec<Spec>> {
-        let made = BatchNorm { eps: self.eps }.outputs(&[x[0].clone(), x[1].clone(), x[1].clone()])?;
-        if x[2] != made[1] || x[3] != made[2] || x[4] != made[0] {
-            return Err(Error::mistake(format!(
-                "mean {:?} and variance {:?} must be {:?}, the cotangent {:?} must be {:?}, of one type",
-                x[2].shape, x[3].shape, made[1].shape, x[4].shape, made[0].shape
-            )));
-        }
-        Ok(made)
-    }
-    fn linearize(&self, x: &[Tensor], _: &[Tensor], mode: Mode, _: &[bool]) -> LinearMap {
-        let (op, x) = (*self, x.to_vec());
-        let all = |t: &[Option<Tensor>], like: &[Tensor]| -> Vec<Tensor> {
-            t.iter().zip(like).map(|(t, x)| t.clone().unwrap_or_else(|| x.zeros_like())).collect()
-        };
-        match mode {
-            Mode::Push => LinearMap::new(move |t| {
-                jvp_many(|x| op.composed(x), &x, &all(t, &x)).1.into_iter().map(Some).collect()
-            }),
-            Mode::Pull => LinearMap::new(move |c| {
-                let like = [x[0].clone(), x[1].clone(), x[1].clone()];
-                let (_, pull) = vjp_many(|x| op.composed(x), &x);
-                pull(&all(c, &like)).into_iter().map(Some).collect()
-            }),
-        }
-    }
-    fn batch(&self, _: &[Spec], axes: &[Option<usize>]) -> Batch {
-        let channels = [Some(1), Some(0), Some(0), Some(0), Some(1)];
-        if *axes == channels { Batch::Each(vec![1, 0, 0]) } else { Batch::Mixes }
-    }
-    fn cost(&self, x: &[Spec], y: &[Spec]) -> Cost {
-        let n = x[0].shape.len() as u64;
-        let saved = (x[0].bytes() + x[4].bytes()) as u64;
-        Cost { additions: 5 * n, multiplications: 3 * n, saved, ..Cost::default() }.moving(x, y)
-    }
-    fn cpu(&self, call: Call<'_>) {
-        let [x, gamma, mean, var, g] = call.inputs else { unreachable!("input to cotangent") };
-        let s = x.layout.shape;
-        let sizes = cpu::Sizes { n: s[0], c: s[1], inner: s[2..].iter().product() };
-        let [dx, dgamma, dbeta] = call.outputs else { unreachable!("three cotangents") };
-        crate::dispatch!(float x.dtype, T => {
-            let (gamma, mean, var) = (gamma.packed(), mean.packed(), var.packed());
-            let from = cpu::Adjoint::<T> { x: x.packed(), g: g.packed(), gamma, mean, var };
-            cpu::adjoint(sizes, from, self.eps, [dx.slice(), dgamma.slice(), dbeta.slice()])
         })
     }
 }

@@ -199,13 +199,6 @@ pub(crate) const ENTRIES: &[(&str, u64, usize, Generator)] = &[
         let shape = [vec![d.size(3..5), c], (2..rank).map(|_| d.size(1..4)).collect()].concat();
         Case::new(BatchNorm { eps }, vec![d.real(shape), d.real([c]), d.real([c])])
     }),
-    ("BatchNormAdjoint", 20, 2, |d| {
-        let (eps, c, rank) = (d.pick(&[1e-5, 0.1]), d.size(1..4), d.size(2..5));
-        let shape = [vec![d.size(3..5), c], (2..rank).map(|_| d.size(1..4)).collect()].concat();
-        let (x, gamma, mean) = (d.real(&shape[..]), d.real([c]), d.real([c]));
-        let inputs = vec![x, gamma, mean, d.between(0.5, 2.0, [c]), d.real(&shape[..])];
-        Case::new(BatchNormAdjoint { eps }, inputs)
-    }),
     ("Random", 20, 1, |d| {
         let (span, low) = (d.size(1..9) as u64, d.size(0..5) as i64);
         let (distribution, dtype) = match d.size(0..5) {
