@@ -24,7 +24,7 @@ mod slice;
 mod softmax;
 mod transfer;
 
-use std::{fmt, sync::Arc};
+use std::{any::Any, fmt, sync::Arc};
 
 pub use arithmetic::Arithmetic;
 pub use batch_norm::BatchNorm;
@@ -90,7 +90,7 @@ use crate::{
 /// let y = apply(Cube, &[&x]);
 /// assert_eq!((y.item(), y.backward().get(&x).unwrap().item()), (8.0, 12.0));
 /// ```
-pub trait Op: Send + Sync + 'static {
+pub trait Op: Any + Send + Sync {
     /// Its name, as errors, plans and files spell it.
     fn name(&self) -> &'static str;
 
@@ -188,6 +188,13 @@ pub trait Op: Send + Sync + 'static {
         Self: Sized,
     {
         Arc::new(self)
+    }
+}
+
+impl dyn Op {
+    /// Itself, where it is a `T`: whoever knows an operation knows its type, since a name is free for anyone.
+    pub(crate) fn is_a<T: Op>(&self) -> Option<&T> {
+        (self as &dyn Any).downcast_ref()
     }
 }
 

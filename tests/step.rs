@@ -657,3 +657,39 @@ fn a_plan_names_modules() {
     let mut step = Step::record(move |[x]: [Tensor; 1]| net.call(&x));
     assert!(step.plan([&Tensor::zeros([1, 2])]).to_string().contains("in inner"));
 }
+
+/// `y = 2x`, under a name that the library uses for something else.
+struct Impostor;
+
+impl cotangent::Op for Impostor {
+    fn name(&self) -> &'static str {
+        "relu"
+    }
+    fn outputs(&self, x: &[cotangent::Spec]) -> cotangent::Result<Vec<cotangent::Spec>> {
+        Ok(vec![x[0].clone()])
+    }
+    fn linearize(&self, _: &[Tensor], _: &[Tensor], _: cotangent::Mode, _: &[bool]) -> cotangent::LinearMap {
+        cotangent::LinearMap::unary(|t| t * 2.0)
+    }
+    fn batch(&self, _: &[cotangent::Spec], axes: &[Option<usize>]) -> cotangent::ops::Batch {
+        cotangent::ops::Batch::Each(vec![axes[0].unwrap()])
+    }
+    fn cpu(&self, mut call: cotangent::device::cpu::Call<'_>) {
+        let x = call.inputs[0].packed::<f32>();
+        call.output::<f32>().iter_mut().zip(x).for_each(|(y, x)| *y = 2.0 * x);
+    }
+}
+
+#[test]
+fn a_kernel_is_shared_by_what_an_operation_is_and_not_by_its_name() {
+    let rng = Rng::new(3);
+    let w = Tensor::randn([4, 2, 3, 3], &rng);
+    let x = Tensor::randn([32, 2, 8, 8], &rng);
+    let f = move |[x]: [Tensor; 1]| cotangent::apply(Impostor, &[&x.conv2d(&w, None, Default::default())]);
+    let want = f([x.clone()]).to_vec::<f32>();
+    let mut step = Step::record(f);
+    assert!(step.plan([&x]).to_string().contains("blocks of 16"), "{}", step.plan([&x]));
+    let got = step.run([&x]).unwrap().to_vec::<f32>();
+    assert!(want.iter().any(|y| *y < -0.1));
+    assert!(want.iter().zip(&got).all(|(a, b)| (a - b).abs() < 1e-5 * (1.0 + a.abs())));
+}

@@ -11,7 +11,7 @@ mod sparse;
 
 use std::fmt;
 
-use super::{Attribute, Batch, Cost, Lanes, Mode, Op, arithmetic::sum, floats, pool};
+use super::{Attribute, Batch, Cost, Elementwise, Lanes, MaxPool2d, Mode, Op, arithmetic::sum, floats, pool};
 use crate::{
     apply::apply,
     autodiff::LinearMap,
@@ -482,16 +482,13 @@ impl Op for Conv2d {
     fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
         let ([Some(0), rest @ ..], DType::F32) = (axes, x[0].dtype) else { return None };
         let (relu, then) = match then {
-            [first, then @ ..] if first.name() == "relu" => (true, then),
+            [first, then @ ..] if first.is_a() == Some(&Elementwise::Relu) => (true, then),
             _ => (false, then),
         };
         let y = self.outputs(x).ok()?;
         let pool = match then {
             [] => None,
-            [max] if max.name() == "max_pool2d" => {
-                let pooled = max.outputs(&y).ok()?;
-                Some(pool::lanes::Windows::following(&max.attributes(), &y[0].shape, &pooled[0].shape)?)
-            }
+            [max] => Some(max.is_a::<MaxPool2d>()?.windows(&y[0])?),
             _ => return None,
         };
         let g = self.conv.geometry(&x[0].shape, &x[1].shape, &y[0].shape);

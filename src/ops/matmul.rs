@@ -3,7 +3,7 @@
 pub(crate) mod cpu;
 mod lanes;
 
-use super::{Batch, Cost, Lanes, Mode, Op, arithmetic::sum};
+use super::{Arithmetic, Batch, Cost, Elementwise, Lanes, Mode, Op, arithmetic::sum};
 use crate::{
     apply::apply,
     autodiff::LinearMap,
@@ -125,13 +125,16 @@ impl Op for MatMul {
             return None;
         }
         let [m, k, n] = [x[0].shape[0], x[0].shape[1], x[1].shape[1]];
-        let after = match then.iter().map(|op| op.name()).collect::<Vec<_>>()[..] {
-            [] => lanes::Then { add: false, relu: false },
-            ["add"] => lanes::Then { add: true, relu: false },
-            ["relu"] => lanes::Then { add: false, relu: true },
-            ["add", "relu"] => lanes::Then { add: true, relu: true },
+        let (add, rest) = match then {
+            [first, rest @ ..] if first.is_a() == Some(&Arithmetic::Add) => (true, rest),
+            all => (false, all),
+        };
+        let relu = match rest {
+            [] => false,
+            [only] if only.is_a() == Some(&Elementwise::Relu) => true,
             _ => return None,
         };
+        let after = lanes::Then { add, relu };
         match axes {
             [Some(0), None] => lanes::product([k, n], 0, after),
             [None, Some(1)] => lanes::product([k, m], 1, after),

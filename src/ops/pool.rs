@@ -260,6 +260,14 @@ macro_rules! place {
     };
 }
 
+impl MaxPool2d {
+    /// Its windows behind an operation that makes `x` for a block, where a kernel of lanes can have both.
+    pub(crate) fn windows(&self, x: &Spec) -> Option<lanes::Windows> {
+        let pooled = self.pool.pooled(x).ok()?;
+        lanes::Windows::following(cpu::Pool { planes: x.shape[1], ..self.pool.geometry(&x.shape, &pooled) })
+    }
+}
+
 impl Op for MaxPool2d {
     fn name(&self) -> &'static str {
         "max_pool2d"

@@ -251,6 +251,15 @@ pub fn shapes<T>(f: impl FnOnce() -> T) -> Result<T> {
 }
 
 impl Program {
+    /// The cells it reads or writes, each once.
+    pub(crate) fn cells(&self) -> Vec<Arc<Cell>> {
+        let mut cells: Vec<Arc<Cell>> =
+            self.reads.iter().chain(&self.writes).map(|(c, _)| c.clone()).collect();
+        cells.sort_by_key(|c| c.id);
+        cells.dedup_by_key(|c| c.id);
+        cells
+    }
+
     /// Was it recorded for such inputs, with switches as they are now?
     pub(crate) fn fits(&self, specs: &[Spec]) -> bool {
         self.inputs.iter().map(|i| &self.slots[*i]).eq(specs)

@@ -1,19 +1,16 @@
 //! Replaying a program: values by number, dropped after their last use, cells written at the end.
 
-use std::sync::Arc;
-
 use super::record::Program;
 use crate::{
     apply::{Few, evaluate},
-    cell::{Cell, claim},
+    cell::claim,
     device::Device,
     error::Result,
     tensor::Tensor,
 };
 
 pub(crate) fn run(program: &Program, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-    let cells: Vec<Arc<Cell>> = program.reads.iter().chain(&program.writes).map(|(c, _)| c.clone()).collect();
-    let cells = distinct(cells);
+    let cells = program.cells();
     let _claim = claim(&cells)?;
     let mut values: Vec<Option<Tensor>> = vec![None; program.slots.len()];
     program.inputs.iter().zip(inputs).for_each(|(i, x)| values[*i] = Some((*x).clone()));
@@ -53,10 +50,4 @@ pub(crate) fn run(program: &Program, inputs: &[&Tensor]) -> Result<Vec<Tensor>> 
     }
     program.writes.iter().for_each(|(cell, i)| drop(cell.replace(value(i))));
     Ok(outputs)
-}
-
-fn distinct(mut cells: Vec<Arc<Cell>>) -> Vec<Arc<Cell>> {
-    cells.sort_by_key(|c| c.id);
-    cells.dedup_by_key(|c| c.id);
-    cells
 }

@@ -44,9 +44,6 @@ unsafe impl Send for Bases {}
 impl Machine {
     pub(crate) fn new(compiled: Compiled) -> Self {
         let p = &compiled.program;
-        let mut cells: Vec<Arc<Cell>> = p.reads.iter().chain(&p.writes).map(|(c, _)| c.clone()).collect();
-        cells.sort_by_key(|c| c.id);
-        cells.dedup_by_key(|c| c.id);
         Machine {
             arena: Memory::zeroed(compiled.arena.max(64)),
             sums: Memory::zeroed(compiled.sums.max(64)),
@@ -57,7 +54,7 @@ impl Machine {
             fresh: Vec::new(),
             made: Vec::new(),
             bases: Bases::default(),
-            cells: cells.into(),
+            cells: p.cells().into(),
             compiled,
         }
     }

@@ -1,11 +1,11 @@
-//! The same program with less to do: exact identities, found by origin, and no instruction whose result nobody reads.
+//! The same program with less to do: exact identities and no instruction whose result nobody reads.
 
 use std::sync::Arc;
 
 use super::record::{Instruction, Program};
 use crate::{
     apply::Pass,
-    ops::{Attribute, Gate, Op, Permute},
+    ops::{Gate, MatMul, MaxPool2d, MaxPool2dScatter, Op, Permute, Sum},
 };
 
 /// Rewrite a copy of the program.
@@ -51,17 +51,17 @@ fn reads(p: &Program, slot: usize) -> usize {
 fn gate_before_unpooling(p: &mut Program) {
     for g in 0..p.instructions.len() {
         let gate = &p.instructions[g];
-        if gate.op.name() != "gate" || gate.origin.pass != Pass::Pull {
+        if gate.op.is_a::<Gate>().is_none() || gate.origin.pass != Pass::Pull {
             continue;
         }
         let (spread, kept) = (gate.inputs[0], gate.inputs[1]);
-        let Some(s) = maker(p, spread).filter(|s| p.instructions[*s].op.name() == "max_pool2d_scatter")
+        let Some(s) = maker(p, spread).filter(|s| p.instructions[*s].op.is_a::<MaxPool2dScatter>().is_some())
         else {
             continue;
         };
         let scatter = &p.instructions[s];
         let pool = p.instructions.iter().find(|x| {
-            x.op.name() == "max_pool2d" && x.inputs[0] == kept && x.outputs[1] == scatter.inputs[1]
+            x.op.is_a::<MaxPool2d>().is_some() && x.inputs[0] == kept && x.outputs[1] == scatter.inputs[1]
         });
         let Some(pooled) = pool.map(|x| x.outputs[0]) else { continue };
         let (c, out) = (scatter.inputs[0], p.instructions[g].outputs[0]);
@@ -92,13 +92,10 @@ fn gate_before_unpooling(p: &mut Program) {
 fn sums_before_unpooling(p: &mut Program) {
     for i in 0..p.instructions.len() {
         let sum = &p.instructions[i];
-        if sum.op.name() != "sum" || p.slots[sum.inputs[0]].shape.rank() != 4 {
-            continue;
-        }
-        let over =
-            |a: i64| matches!(&sum.op.attributes()[..], [(_, Attribute::Ints(axes))] if axes.contains(&a));
+        let Some(over) = sum.op.is_a::<Sum>().map(|s| &s.axes) else { continue };
         let Some(s) = maker(p, sum.inputs[0]) else { continue };
-        if over(2) && over(3) && p.instructions[s].op.name() == "max_pool2d_scatter" {
+        if over.contains(&2) && over.contains(&3) && p.instructions[s].op.is_a::<MaxPool2dScatter>().is_some()
+        {
             p.instructions[i].inputs[0] = p.instructions[s].inputs[0];
         }
     }
@@ -112,11 +109,11 @@ fn transposed_products(p: &mut Program) {
         next += 1;
         let turn = &p.instructions[t];
         let swap = Permute { order: vec![1, 0] };
-        if turn.op.name() != "permute" || turn.op.attributes() != swap.attributes() {
+        if turn.op.is_a() != Some(&swap) {
             continue;
         }
         let product = turn.inputs[0];
-        let Some(m) = maker(p, product).filter(|m| p.instructions[*m].op.name() == "matmul") else {
+        let Some(m) = maker(p, product).filter(|m| p.instructions[*m].op.is_a::<MatMul>().is_some()) else {
             continue;
         };
         if reads(p, product) != 1 {

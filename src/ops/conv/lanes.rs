@@ -19,7 +19,7 @@ use crate::{
     },
     ops::{
         LANES, Lanes,
-        pool::lanes::{Place, Windows},
+        pool::lanes::{Place, Windows, maximum_and_place},
         reduce::lanes::Across,
     },
 };
@@ -316,8 +316,8 @@ pub(crate) fn forward(conv: Conv, then: Then) -> Option<Lanes> {
         let (x, w) = (call.inputs[0].packed::<f32>(), call.inputs[1].packed::<f32>());
         let (y, place) = match &then.pool {
             Some(_) => {
-                let [y, place, ..] = &mut *call.outputs else { panic!("a maximum and its place") };
-                (y.slice::<f32>(), Some(Place::of(place)))
+                let (y, place) = maximum_and_place(call.outputs);
+                (y, Some(place))
             }
             None => (call.outputs[0].slice::<f32>(), None),
         };

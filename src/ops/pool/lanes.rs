@@ -7,7 +7,7 @@ use crate::{
         Call, ViewMut,
         lane::{Kernel, Lane, Whole, dispatch},
     },
-    ops::{Attribute, LANES, Lanes, Op},
+    ops::{LANES, Lanes, MaxPool2dScatter, Op, conv::Rounding},
     tensor::{DType, Element},
 };
 
@@ -63,6 +63,12 @@ impl Place {
     }
 }
 
+/// The two outputs of a max pool.
+pub(crate) fn maximum_and_place(outputs: &mut [ViewMut]) -> (&mut [f32], Place) {
+    let [y, place] = outputs else { unreachable!("a max pool gives maxima and their places") };
+    (y.slice(), Place::of(place))
+}
+
 /// Windows side by side, each of which spreads a number to one of its cells: what `max_pool2d_scatter` writes.
 pub(crate) struct Spread {
     /// Height and width of a window, and the steps from one to the next.
@@ -76,24 +82,16 @@ impl Spread {
     /// From the operation and the shape of what it writes. None where windows overlap or reach over the edge, and
     /// where places are not bytes.
     pub(crate) fn by(maker: &dyn Op, y: &[usize]) -> Option<Self> {
-        if maker.name() != "max_pool2d_scatter" {
-            return None;
-        }
-        let attributes = maker.attributes();
-        let of = |name: &str| attributes.iter().find(|a| a.0 == name).map(|a| &a.1);
-        let two = |name: &str| match of(name)? {
-            Attribute::Ints(v) if v.len() == 2 => Some([v[0] as usize, v[1] as usize]),
-            _ => None,
-        };
-        let ([kernel, stride], size) = ([two("kernel")?, two("stride")?], [y[2], y[3]]);
+        let pool = &maker.is_a::<MaxPool2dScatter>()?.pool;
+        let (kernel, stride, size) = (pool.kernel, pool.stride, [y[2], y[3]]);
         let whole = |a: usize| (1..=size[a]).contains(&kernel[a]) && stride[a] >= kernel[a];
         if !whole(0) || !whole(1) || kernel[0] * kernel[1] > 256 {
             return None;
         }
         let rest = [0, 1].map(|a| size[a] - kernel[a]);
         let exact = rest[0].is_multiple_of(stride[0]) && rest[1].is_multiple_of(stride[1]);
-        let down = exact || of("ceil")? == &Attribute::Bool(false);
-        let plain = two("padding")? == [0, 0] && two("dilation")? == [1, 1];
+        let down = exact || pool.rounding != Rounding::Ceil;
+        let plain = pool.padding == [0, 0] && pool.dilation == [1, 1];
         let windows = [0, 1].map(|a| rest[a] / stride[a] + 1);
         (plain && down).then_some(Spread { kernel, stride, windows })
     }
@@ -146,24 +144,8 @@ impl Windows {
         Windows { axes: [axis(0, pool.oh, pool.h), axis(1, pool.ow, pool.w)], halves: pool.halves(), pool }
     }
 
-    /// From the attributes of the operation and the shapes before and after it; None where windows reach over the
-    /// edge.
-    pub(crate) fn following(attributes: &[(&str, Attribute)], x: &[usize], y: &[usize]) -> Option<Self> {
-        let two = |name: &str| match attributes.iter().find(|a| a.0 == name) {
-            Some((_, Attribute::Ints(v))) if v.len() == 2 => Some([v[0] as usize, v[1] as usize]),
-            _ => None,
-        };
-        let pool = Pool {
-            planes: x[1],
-            h: x[2],
-            w: x[3],
-            kernel: two("kernel")?,
-            stride: two("stride")?,
-            padding: two("padding")?,
-            dilation: two("dilation")?,
-            oh: y[2],
-            ow: y[3],
-        };
+    /// Behind another operation, for planes of one example; None where windows reach over the edge.
+    pub(crate) fn following(pool: Pool) -> Option<Self> {
         let fits = |a: usize, n: usize, size: usize| (n.max(1) - 1) * pool.stride[a] + pool.kernel[a] <= size;
         let plain = pool.padding == [0, 0] && pool.dilation == [1, 1];
         (plain && fits(0, pool.oh, pool.h) && fits(1, pool.ow, pool.w)).then(|| Self::new(pool))
@@ -451,8 +433,7 @@ pub(crate) fn max(pool: Pool, what: What) -> Option<Lanes> {
         };
         match what {
             What::Max => {
-                let [y, place, ..] = &mut *call.outputs else { panic!("a maximum and its place") };
-                let (y, place) = (y.slice(), Place::of(place));
+                let (y, place) = maximum_and_place(call.outputs);
                 dispatch(On(windows, Slide::Max { x, y, place }));
             }
             What::Scatter => {

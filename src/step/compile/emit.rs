@@ -83,6 +83,18 @@ fn seen_from_lanes(shape: &Shape, axis: usize) -> Layout {
     Layout::new(*shape, &strides, 0)
 }
 
+/// How a value becomes rows: examples that lie side by side are transposed, anything else is copied.
+fn to_rows(forms: &[Place], axis: Option<usize>) -> (Kernel, Place) {
+    match forms.iter().find(|p| axis == Some(0) && in_lanes(&p.layout, 0)) {
+        Some(lanes) => {
+            let rows = lanes.layout.shape.len() / LANES;
+            let layout = Layout::packed([rows, LANES].into()).starting(lanes.layout.offset);
+            (Kernel::Transpose { rows, columns: LANES }, lanes.seen(layout))
+        }
+        None => (Kernel::Copy, forms[0].clone()),
+    }
+}
+
 impl Emitter<'_> {
     fn emit(&mut self, i: usize) {
         if self.done.contains(&i) {
@@ -269,15 +281,8 @@ impl Emitter<'_> {
             return found.clone();
         }
         let shape = forms[0].layout.shape;
-        let place = match forms.iter().find(|p| axis == Some(0) && in_lanes(&p.layout, 0)) {
-            Some(lanes) => {
-                let rows = shape.len() / LANES;
-                let layout = Layout::packed([rows, LANES].into()).starting(lanes.layout.offset);
-                let from = lanes.seen(layout);
-                self.moved(Kernel::Transpose { rows, columns: LANES }, from, shape, i)
-            }
-            None => self.moved(Kernel::Copy, forms[0].clone(), shape, i),
-        };
+        let (kernel, from) = to_rows(&forms, axis);
+        let place = self.moved(kernel, from, shape, i);
         self.hold(slot, axis.is_some(), place.clone());
         place
     }
@@ -362,14 +367,7 @@ impl Emitter<'_> {
         if forms.iter().any(|p| p.base == to.base) {
             return;
         }
-        let (kernel, from) = match forms.iter().find(|p| in_lanes(&p.layout, 0)) {
-            Some(lanes) => {
-                let rows = shape.len() / LANES;
-                let layout = Layout::packed([rows, LANES].into()).starting(lanes.layout.offset);
-                (Kernel::Transpose { rows, columns: LANES }, lanes.seen(layout))
-            }
-            None => (Kernel::Copy, forms[0].clone()),
-        };
+        let (kernel, from) = to_rows(&forms, Some(0));
         let outputs = vec![(to.clone(), spec.with(shape))];
         self.codes.push(Code { kernel, inputs: vec![from], outputs, scratch: None, instruction: i });
         self.hold(slot, true, to);
