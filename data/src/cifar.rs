@@ -1,0 +1,82 @@
+//! CIFAR-10's binary files: records of a label and 3 × 32 × 32 bytes.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Place, Result};
+use crate::file::{Limits, read_bytes};
+use crate::set::{Origins, Parts, Set, Values};
+
+/// `[channels, height, width]` of a picture.
+pub const SHAPE: [usize; 3] = [3, 32, 32];
+/// The names of the ten classes in their order.
+pub const CLASSES: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+/// Bytes of a record.
+pub const RECORD: usize = 1 + 3 * 32 * 32;
+
+const HELP: &str = "`cifar10:DIR` takes the folder of cifar-10-binary.tar.gz with data_batch_1.bin … data_batch_5.bin \
+                    and test_batch.bin";
+
+/// The folder `cifar-10-batches-bin`, or one around it. The batches of training examples that are there are read in
+/// their order.
+///
+/// # Errors
+/// When there is none, one is cut off, or a label is not 0 to 9; with file and byte.
+pub fn read(path: &Path, limits: &Limits) -> Result<Parts> {
+    let inner = path.join("cifar-10-batches-bin");
+    let path = if inner.is_dir() { inner.as_path() } else { path };
+    if !path.is_dir() {
+        return Err(Error::new(path, "is no folder").help(HELP));
+    }
+    let all = (1..=5).map(|i| path.join(format!("data_batch_{i}.bin")));
+    let files: Vec<PathBuf> = all.filter(|p| p.symlink_metadata().is_ok()).collect();
+    if files.is_empty() {
+        return Err(Error::new(path, "holds no data_batch_1.bin").help(HELP));
+    }
+    let mut train = records(&files, limits)?;
+    if files.len() < 5 {
+        train.remarks.push(format!(
+            "{} holds {} of CIFAR-10's five training files",
+            path.display(),
+            files.len()
+        ));
+    }
+    let test = path.join("test_batch.bin");
+    let test = test.symlink_metadata().is_ok().then(|| records(&[test], limits)).transpose()?;
+    Ok(Parts { train, val: None, test })
+}
+
+fn records(files: &[PathBuf], limits: &Limits) -> Result<Set> {
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for file in files {
+        let bytes = read_bytes(file, limits.bytes.saturating_sub(pixels.len() as u64))?;
+        let rest = bytes.len() % RECORD;
+        if rest != 0 {
+            let text = format!("has {} bytes, and records have {RECORD}: {rest} are left over", bytes.len());
+            let at = Place::Byte((bytes.len() - rest) as u64);
+            return Err(Error::new(file, text)
+                .at(at)
+                .help("the file is incomplete or not CIFAR-10's: copy it again"));
+        }
+        for (i, record) in bytes.chunks_exact(RECORD).enumerate() {
+            if usize::from(record[0]) >= CLASSES.len() {
+                let text = format!("record {i} has label {}, and labels are 0 to 9", record[0]);
+                let found = Error::new(file, text).at(Place::Byte((i * RECORD) as u64));
+                return Err(found.help("CIFAR-100's files have two labels in a record, and are not read"));
+            }
+            labels.push(i64::from(record[0]));
+            pixels.extend_from_slice(&record[1..]);
+        }
+    }
+    Ok(Set {
+        inputs: Values::U8(pixels),
+        shape: SHAPE.to_vec(),
+        labels,
+        classes: CLASSES.map(String::from).to_vec(),
+        features: Vec::new(),
+        groups: None,
+        origins: Origins::Rows,
+        remarks: Vec::new(),
+        scale: 1.0 / 255.0,
+    })
+}
