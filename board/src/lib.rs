@@ -1,0 +1,11 @@
+//! What a training run leaves behind, for people: [`runs`] reads run folders, [`plot`] draws, [`report`] and
+//! [`compare`] make pages that open anywhere, [`tensorboard`] writes event files.
+//!
+//! Nothing here computes with a network: it reads and writes files, so that a run can be looked at while it goes on,
+//! after it died, or on another machine.
+
+pub mod compare;
+pub mod plot;
+pub mod report;
+pub mod runs;
+pub mod tensorboard;
