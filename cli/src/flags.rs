@@ -1,9 +1,13 @@
 //! The command line.
 
+mod lecture;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use lecture::Explain;
 
 use crate::config::layers::Layers;
 use crate::diagnostic::Diagnostic;
@@ -115,6 +119,8 @@ pub(crate) enum Command {
     Plan(Box<Plan>),
     /// Forward mode against reverse mode against finite differences, layer by layer
     Gradcheck(Gradcheck),
+    /// What differentiation does at every step of an expression or a network
+    Explain(Box<Explain>),
     /// How fast training, inference and single operations are on this machine
     Bench(Bench),
     /// This machine as the program sees it, and a short self-check

@@ -60,6 +60,7 @@ fn run(cli: &Cli, console: &mut Console) -> Result<Exit, Diagnostic> {
         Command::Summary(flags) => commands::summary::run(flags, &cli.global, console),
         Command::Plan(flags) => commands::plan::run(flags, &cli.global, console),
         Command::Gradcheck(flags) => commands::gradcheck::run(flags, &cli.global, console),
+        Command::Explain(flags) => commands::explain::run(flags, &cli.global, console),
         Command::Bench(flags) => commands::bench::run(flags, &cli.global, console),
         Command::Doctor => commands::doctor::run(&cli.global, console),
     }

@@ -1,0 +1,83 @@
+//! `cotangent explain`: what differentiation does, step by step.
+
+use std::fs;
+
+use cotangent::data::{Dataset, Images};
+use cotangent_lecture::explain::{
+    Expression, Format, ParseError, Style, Trace, bindings, expression, mlp, neuron,
+};
+
+use super::trained;
+use crate::console::Console;
+use crate::diagnostic::{Diagnostic, Exit, Place};
+use crate::flags::{Explain, Global};
+use crate::model;
+
+/// Explains an expression, a perceptron, or one neuron.
+pub(crate) fn run(flags: &Explain, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
+    let trace = match (&flags.neuron, &flags.mlp, &flags.expression) {
+        (Some(word), ..) => neuron_of(flags, word)?,
+        (_, Some(widths), _) => mlp(widths, &flags.activation, flags.seed)
+            .map_err(|e| Diagnostic::from(e).exiting(Exit::Usage))?,
+        (.., text) => of_expression(flags, text.as_deref().unwrap_or_default())?,
+    };
+    let format = if global.json { Format::Json } else { flags.format };
+    let text = trace.render(format, Style { mode: flags.mode, lang: flags.lang, slides: flags.slides });
+    match &flags.out {
+        None => console.print(&text)?,
+        Some(path) => {
+            fs::write(path, text).map_err(|e| Diagnostic::io(Exit::Failure, "cannot write", path, &e))?;
+            console.say(&format!("written to {}", path.display()));
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// What is wrong with an expression, underlined.
+fn at(name: &str, text: &str, error: ParseError) -> Diagnostic {
+    // The end of the text is a place too.
+    let text = if error.at.end > text.len() { format!("{text} ") } else { text.to_string() };
+    let place = Place { name: name.into(), text, span: error.at, label: String::new() };
+    let found = Diagnostic::new(Exit::Usage, error.message).at(place);
+    if error.help.is_empty() { found } else { found.help(error.help) }
+}
+
+fn of_expression(flags: &Explain, text: &str) -> Result<Trace, Diagnostic> {
+    let point = flags.at.as_deref().unwrap_or_default();
+    let values = bindings(point).map_err(|e| at("--at", point, e))?;
+    let parsed = Expression::parse(text).map_err(|e| at("expression", text, e))?;
+    expression(&parsed, &values).map_err(|e| at("expression", text, e))
+}
+
+fn neuron_of(flags: &Explain, word: &str) -> Result<Trace, Diagnostic> {
+    let wrong = || {
+        Diagnostic::new(Exit::Usage, format!("`--neuron {word}`: expected LAYER:NUMBER"))
+            .help("such as `--neuron fc2:17`; `cotangent summary RUN` lists the layers")
+    };
+    let (layer, number) = word.rsplit_once(':').ok_or_else(wrong)?;
+    let number: usize = number.parse().map_err(|_| wrong())?;
+    let (_, checkpoint) = trained(&flags.run)?;
+    let (network, _) = model::restore(&checkpoint, 1)?;
+    cotangent::nn::ParametersExt::eval(&network);
+    let (rows, columns) = (cotangent_mnist::ROWS, cotangent_mnist::COLS);
+    if model::input_shape(&checkpoint.about)? != [1, rows, columns] {
+        let title = "the network takes other pictures than the bundled MNIST's";
+        return Err(Diagnostic::new(Exit::Usage, title).help("train one with `cotangent train`"));
+    }
+    let test = cotangent_mnist::test().map_err(|e| Diagnostic::new(Exit::Data, e.to_string()))?;
+    let there = test.labels.len();
+    if flags.image >= there {
+        let title = format!("`--image {}`: there are {there} test images, counted from 0", flags.image);
+        return Err(Diagnostic::new(Exit::Usage, title));
+    }
+    let size = rows * columns;
+    let pixels = test.images[flags.image * size..(flags.image + 1) * size].to_vec();
+    let how = &checkpoint.about.normalisation;
+    let x = Images::new(pixels, [1, rows, columns], vec![0], 1)?
+        .normalize(&how.mean, &how.std)?
+        .get(&[0])?
+        .swap_remove(0);
+    let made = neuron(&network, &x, layer, number).map_err(|e| Diagnostic::from(e).exiting(Exit::Usage))?;
+    let title = format!("{}   for test image {}", made.title, flags.image);
+    Ok(made.titled(title))
+}
