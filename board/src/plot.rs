@@ -53,7 +53,7 @@ pub struct Chart {
     pub logarithmic: bool,
 }
 
-/// The chart as an SVG document of 720 × 400.
+/// The chart as an SVG document of 480 × 300.
 ///
 /// ```
 /// use cotangent_board::plot::{Chart, Line, lines};
@@ -88,15 +88,13 @@ pub fn lines(chart: &Chart) -> String {
     };
     let (x, y) = (range(|p| p.0, 0.0), range(|p| p.1, 0.05));
     let label = if chart.title.is_empty() { &chart.y } else { &chart.title };
-    svg([720, 400], label, |root| {
+    svg([480, 300], label, |root| {
         legend(root, chart)?;
-        let top = if chart.title.is_empty() { 36 } else { 8 };
-        let root = root.margin(top * SCALE, 8 * SCALE, 8 * SCALE, 16 * SCALE);
+        let place = font(14).color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
+        root.draw(&Text::new(chart.title.clone(), (8 * SCALE as i32, 14 * SCALE as i32), place))?;
+        let root = root.margin(28 * SCALE, 8 * SCALE, 8 * SCALE, 16 * SCALE);
         let mut builder = ChartBuilder::on(&root);
-        builder.x_label_area_size(40 * SCALE).y_label_area_size(64 * SCALE);
-        if !chart.title.is_empty() {
-            builder.caption(&chart.title, font(16).color(&INK));
-        }
+        builder.x_label_area_size(36 * SCALE).y_label_area_size(52 * SCALE);
         draw(chart, builder.build_cartesian_2d(x.0..x.1, y.0..y.1)?)
     })
 }
@@ -119,8 +117,8 @@ fn draw(chart: &Chart, mut built: Axes<'_>) -> Drawn {
         .configure_mesh()
         .x_desc(&chart.x)
         .y_desc(&chart.y)
-        .x_labels(8)
-        .y_labels(7)
+        .x_labels(6)
+        .y_labels(6)
         .x_label_formatter(&|v| number(*v))
         .y_label_formatter(&label)
         .label_style(font(12).color(&INK))
@@ -151,7 +149,7 @@ fn style(line: &Line) -> ShapeStyle {
 /// The names of the lines, side by side from the right end of the top row.
 fn legend(root: &Area<'_>, chart: &Chart) -> Drawn {
     let unit = SCALE as i32;
-    let (mut right, y) = (704 * unit, 20 * unit);
+    let (mut right, y) = (470 * unit, 14 * unit);
     for line in chart.lines.iter().rev() {
         let shown: String = line.name.chars().take(40).collect();
         // Letters of 12 pixels are about 7 wide.
@@ -355,7 +353,7 @@ mod tests {
         let points = (0..200).map(|i| (i as f64, (i as f64 / 30.0).sin())).collect();
         let text =
             lines(&Chart { y: "sine <&>".into(), lines: vec![line("a<b", points)], ..Chart::default() });
-        assert!(text.contains("viewBox=\"0 0 2880 1600\"") && text.contains("width=\"720\""), "{text}");
+        assert!(text.contains("viewBox=\"0 0 1920 1200\"") && text.contains("width=\"480\""), "{text}");
         assert!(text.contains("currentColor") && !text.contains(INK_HEX));
         assert!(text.contains("a&lt;b") && !text.contains("a<b") && !text.contains("sine <&>"), "{text}");
         assert_eq!(text.matches("<svg").count(), 1);

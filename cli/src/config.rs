@@ -225,6 +225,8 @@ pub(crate) struct Config {
     pub(crate) optim: OptimConfig,
     /// How long, and when to stop.
     pub(crate) train: TrainConfig,
+    /// What is written beside the checkpoints.
+    pub(crate) log: LogConfig,
 }
 
 impl Default for Config {
@@ -237,6 +239,7 @@ impl Default for Config {
             data: DataConfig::default(),
             optim: OptimConfig::default(),
             train: TrainConfig::default(),
+            log: LogConfig::default(),
         }
     }
 }
@@ -446,6 +449,24 @@ pub(crate) struct TrainConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         TrainConfig { epochs: 8, patience: 0 }
+    }
+}
+
+/// `[log]`: what a run writes beside its checkpoints. It changes nothing of what is computed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LogConfig {
+    /// Steps between two rows of `steps.csv`; 0 is none.
+    pub(crate) every: u64,
+    /// Whether plots and `report.html` are made at the end.
+    pub(crate) plots: bool,
+    /// Whether TensorBoard's event file is written.
+    pub(crate) tensorboard: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig { every: 50, plots: true, tensorboard: true }
     }
 }
 

@@ -13,12 +13,16 @@ use crate::numerals;
 pub(crate) const CHUNK: usize = 1000;
 
 /// What an evaluation found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Evaluation {
     /// Mean loss over the examples.
     pub(crate) loss: f64,
     /// Row: the true class; column: the predicted one.
     pub(crate) confusion: Vec<Vec<u64>>,
+    /// The true class of each example, in their order.
+    pub(crate) truth: Vec<u32>,
+    /// The predicted one.
+    pub(crate) predicted: Vec<u32>,
 }
 
 /// A true class, another that was predicted, and how often.
@@ -121,7 +125,12 @@ impl Evaluator {
         chunk: usize,
         stop: impl Fn() -> bool,
     ) -> Result<Option<Evaluation>, Diagnostic> {
-        let mut found = Evaluation { loss: 0.0, confusion: vec![vec![0; classes]; classes] };
+        let mut found = Evaluation {
+            loss: 0.0,
+            confusion: vec![vec![0; classes]; classes],
+            truth: Vec::with_capacity(count(examples)),
+            predicted: Vec::with_capacity(count(examples)),
+        };
         let mut loss_sum = 0.0;
         for batch in Loader::new(examples.clone(), chunk.min(count(examples)).max(1)).epoch(0)? {
             if stop() {
@@ -134,6 +143,8 @@ impl Evaluator {
             loss_sum += loss.item() * truth.len() as f64;
             for (truth, predicted) in truth.into_iter().zip(predicted) {
                 found.confusion[truth as usize][predicted as usize] += 1;
+                found.truth.push(truth as u32);
+                found.predicted.push(predicted as u32);
             }
         }
         found.loss = loss_sum / examples.len().unwrap_or_default() as f64;
@@ -148,12 +159,12 @@ mod tests {
     #[test]
     fn figures_follow_from_the_table() {
         let confusion = vec![vec![5, 1, 2], vec![0, 7, 0], vec![2, 3, 0]];
-        let found = Evaluation { loss: 0.0, confusion };
+        let found = Evaluation { confusion, ..Evaluation::default() };
         assert_eq!((found.examples(), found.correct()), (20, 12));
         assert_eq!(found.accuracy(), 0.6);
         let classes = ["a", "b", "c"].map(String::from);
         assert_eq!(found.hardest_line(&classes).unwrap(), "hardest: c→b (3), a→c (2), c→a (2)");
-        let perfect = Evaluation { loss: 0.0, confusion: vec![vec![1]] };
+        let perfect = Evaluation { confusion: vec![vec![1]], ..Evaluation::default() };
         assert_eq!(perfect.hardest_line(&classes), None);
     }
 }

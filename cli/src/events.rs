@@ -19,6 +19,8 @@ pub(crate) enum Event<'a> {
     RunStart(RunStart<'a>),
     /// After each pass over the training examples, with its evaluation.
     Epoch(Figures),
+    /// After every so many steps, as `log.every` says.
+    Step(Stride),
     /// A checkpoint is complete on the disk.
     Checkpoint(Saved<'a>),
     /// The last line of every run that started, whatever ended it.
@@ -87,6 +89,23 @@ pub(crate) struct Figures {
     pub(crate) test_loss: f64,
     /// Accuracy on the test examples: shown, never used.
     pub(crate) test_acc: f64,
+}
+
+/// The figures of one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Stride {
+    /// Steps since the run began, this one included.
+    pub(crate) step: u64,
+    /// 1, 2, 3, …
+    pub(crate) epoch: u64,
+    /// The learning rate.
+    pub(crate) lr: f64,
+    /// Mean loss over the examples of the step.
+    pub(crate) loss: f64,
+    /// Share of them classified rightly.
+    pub(crate) acc: f64,
+    /// Training examples a second since the last such event.
+    pub(crate) examples_per_second: f64,
 }
 
 /// A checkpoint that was written.
@@ -185,6 +204,7 @@ fn line(event: &Event<'_>) -> io::Result<String> {
     let name = match event {
         Event::RunStart(_) => "run_start",
         Event::Epoch(_) => "epoch",
+        Event::Step(_) => "step",
         Event::Checkpoint(_) => "checkpoint",
         Event::RunEnd(_) => "run_end",
     };

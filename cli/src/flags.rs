@@ -178,6 +178,15 @@ pub(crate) struct Train {
     /// Name of the run folder, instead of a number
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Put the run in the place of an earlier one with the same --name, which is removed
+    #[arg(long, requires = "name", conflicts_with = "resume")]
+    pub(crate) force: bool,
+    /// Make no plots and no report.html
+    #[arg(long)]
+    pub(crate) no_plots: bool,
+    /// Write no event file for TensorBoard
+    #[arg(long)]
+    pub(crate) no_tensorboard: bool,
     /// Compute every step operation by operation, instead of recording it once; sums over a batch are rounded
     /// in another order then
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! The `cotangent` program: `train`, `eval`, `predict`, `summary`, `plan`, `gradcheck`, `bench`, `doctor`.
 
 mod checkpoint;
+mod chronicle;
 mod commands;
 mod config;
 mod console;

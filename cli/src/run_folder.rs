@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! runs/lenet5-mnist-001/
-//!   config.toml  run.json  metrics.csv  log.txt  model.txt  checkpoints/{last,best}.safetensors
+//!   config.toml  run.json  metrics.csv  steps.csv  evaluation.json  log.txt  model.txt
+//!   events.out.tfevents.…  checkpoints/{last,best}.safetensors  plots/  report.html
 //! runs/latest -> lenet5-mnist-001
 //! ```
 
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Diagnostic, Exit, nearest};
-use crate::events::{Figures, Status};
+use crate::events::{Figures, Status, Stride};
 use crate::shell;
 
 /// The name under `runs/` that leads to the newest run.
@@ -21,6 +22,9 @@ const LATEST: &str = "latest";
 const METRICS: &str = "metrics.csv";
 const METRICS_HEADER: &str =
     "epoch,step,lr,train_seconds,train_loss,train_acc,val_loss,val_acc,test_loss,test_acc\n";
+
+const STEPS: &str = "steps.csv";
+const STEPS_HEADER: &str = "step,epoch,lr,loss,acc,examples_per_second\n";
 
 /// Which of a run's checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +87,10 @@ pub(crate) struct Record {
 pub(crate) struct RunFolder {
     path: PathBuf,
     metrics: File,
+    steps: File,
     log: File,
+    /// Whether its run goes on, instead of beginning.
+    resumed: bool,
     /// Held for its lock.
     _lock: File,
 }
@@ -129,8 +136,8 @@ impl RunFolder {
         }
     }
 
-    /// A new folder `out/name`.
-    pub(crate) fn named(out: &Path, name: &str) -> Result<Self, Diagnostic> {
+    /// A new folder `out/name`; with `force` in the place of the run that has the name.
+    pub(crate) fn named(out: &Path, name: &str, force: bool) -> Result<Self, Diagnostic> {
         let plain = !name.is_empty()
             && !name.starts_with('.')
             && name != LATEST
@@ -141,25 +148,45 @@ impl RunFolder {
         }
         make_out(out)?;
         let path = out.join(name);
+        if force && path.symlink_metadata().is_ok() {
+            return RunFolder::replacing(path);
+        }
         match fs::create_dir(&path) {
             Ok(()) => RunFolder::furnish(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let title = format!("{} exists already, and a run is never overwritten", path.display());
                 Err(Diagnostic::new(Exit::Usage, title)
                     .help("choose another `--name`")
-                    .help(format!("or go on with that run: cotangent train --resume {}", shell::word(&path))))
+                    .help(format!("or go on with that run: cotangent train --resume {}", shell::word(&path)))
+                    .help("or put the new run in its place with `--force`"))
             }
             Err(error) => Err(Diagnostic::io(Exit::Failure, "cannot create", &path, &error)),
         }
+    }
+
+    /// A new folder in the place of a run that nobody trains; anything else is left alone.
+    fn replacing(path: PathBuf) -> Result<Self, Diagnostic> {
+        if path.is_symlink() || !cotangent_board::runs::is_run(&path) {
+            let title = format!("{} is no run folder, and `--force` replaces nothing else", path.display());
+            return Err(Diagnostic::new(Exit::Usage, title).help("choose another `--name`"));
+        }
+        drop(RunFolder::open(path.clone())?);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let aside = path.with_file_name(format!(".{name}.{}", std::process::id()));
+        fs::rename(&path, &aside).map_err(failed("cannot replace", &path))?;
+        fs::create_dir(&path).map_err(failed("cannot create", &path))?;
+        let run = RunFolder::furnish(path)?;
+        fs::remove_dir_all(&aside).map_err(failed("cannot remove", &aside))?;
+        Ok(run)
     }
 
     /// What belongs into a new folder.
     fn furnish(path: PathBuf) -> Result<Self, Diagnostic> {
         let checkpoints = path.join("checkpoints");
         fs::create_dir(&checkpoints).map_err(failed("cannot create", &checkpoints))?;
-        let run = RunFolder::open(path)?;
-        let metrics = run.path.join(METRICS);
-        (&run.metrics).write_all(METRICS_HEADER.as_bytes()).map_err(failed("cannot write", &metrics))?;
+        let run = RunFolder { resumed: false, ..RunFolder::open(path)? };
+        run.append(&run.metrics, METRICS, METRICS_HEADER)?;
+        run.append(&run.steps, STEPS, STEPS_HEADER)?;
         Ok(run)
     }
 
@@ -179,12 +206,25 @@ impl RunFolder {
             // Some network file systems have no locks: then nothing guards the folder, and it still works.
             Err(TryLockError::Error(_)) => {}
         }
-        Ok(RunFolder { metrics: append(METRICS)?, log: append("log.txt")?, _lock: lock, path })
+        let (metrics, steps, log) = (append(METRICS)?, append(STEPS)?, append("log.txt")?);
+        Ok(RunFolder { metrics, steps, log, resumed: true, _lock: lock, path })
     }
 
     /// The folder.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether its run goes on, instead of beginning.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// The folder `plots`.
+    pub(crate) fn make_plots(&self) -> Result<PathBuf, Diagnostic> {
+        let plots = self.path.join("plots");
+        fs::create_dir_all(&plots).map_err(failed("cannot create", &plots))?;
+        Ok(plots)
     }
 
     /// `log.txt`, open for appending.
@@ -219,22 +259,45 @@ impl RunFolder {
 
     /// Appends an epoch to `metrics.csv`: one write, so that a reader never sees half a row.
     pub(crate) fn append_metrics(&self, figures: &Figures) -> Result<(), Diagnostic> {
-        let path = self.path.join(METRICS);
-        (&self.metrics).write_all(metrics_row(figures).as_bytes()).map_err(failed("cannot write", &path))
+        self.append(&self.metrics, METRICS, &metrics_row(figures))
     }
 
-    /// Drops rows of `metrics.csv` after `epoch`: the resumed run writes them again.
-    pub(crate) fn keep_metrics_to(&mut self, epoch: u64) -> Result<(), Diagnostic> {
-        let path = self.path.join(METRICS);
-        let text = fs::read_to_string(&path).map_err(failed("cannot read", &path))?;
-        let is_kept = |row: &&str| {
-            row.split(',').next().and_then(|e| e.parse::<u64>().ok()).is_some_and(|e| e <= epoch)
-        };
-        let rows: String = text.lines().skip(1).filter(is_kept).map(|row| format!("{row}\n")).collect();
-        write_file(&path, format!("{METRICS_HEADER}{rows}").as_bytes())?;
-        // The old handle leads to the file that was replaced.
-        self.metrics = OpenOptions::new().append(true).open(&path).map_err(failed("cannot write", &path))?;
+    /// Appends a step to `steps.csv`, likewise.
+    pub(crate) fn append_step(&self, stride: &Stride) -> Result<(), Diagnostic> {
+        let Stride { step, epoch, lr, loss, acc, examples_per_second } = stride;
+        self.append(&self.steps, STEPS, &format!("{step},{epoch},{lr},{loss},{acc},{examples_per_second}\n"))
+    }
+
+    /// Appends text, all of it or, on a full disk, none.
+    fn append(&self, mut file: &File, name: &str, text: &str) -> Result<(), Diagnostic> {
+        let before = file.metadata().map(|m| m.len());
+        file.write_all(text.as_bytes()).map_err(|error| {
+            let _ = before.map(|length| file.set_len(length));
+            failed("cannot write", &self.path.join(name))(error)
+        })
+    }
+
+    /// Drops rows of `metrics.csv` after `epoch` and of `steps.csv` after `step`: the resumed run writes them again.
+    pub(crate) fn keep_to(&mut self, epoch: u64, step: u64) -> Result<(), Diagnostic> {
+        self.metrics = self.keep(METRICS, METRICS_HEADER, epoch)?;
+        self.steps = self.keep(STEPS, STEPS_HEADER, step)?;
         Ok(())
+    }
+
+    /// Drops rows whose first number is beyond `last`, half a row at the end, and any other damage.
+    fn keep(&self, name: &str, header: &str, last: u64) -> Result<File, Diagnostic> {
+        let path = self.path.join(name);
+        let bytes = fs::read(&path).map_err(failed("cannot read", &path))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let cells = header.split(',').count();
+        let is_kept = |row: &&str| {
+            let number = row.split(',').next().and_then(|n| n.parse::<u64>().ok());
+            row.ends_with('\n') && row.split(',').count() == cells && number.is_some_and(|n| n <= last)
+        };
+        let rows: String = text.split_inclusive('\n').skip(1).filter(is_kept).collect();
+        write_file(&path, format!("{header}{rows}").as_bytes())?;
+        // The old handle leads to the file that was replaced.
+        OpenOptions::new().append(true).open(&path).map_err(failed("cannot write", &path))
     }
 
     /// Makes `latest` beside the folder lead to it: a link, or a text file with its name where links are not to be had.
@@ -278,6 +341,15 @@ fn metrics_row(figures: &Figures) -> String {
 
 /// Writes a file aside and renames it, so that a reader sees the old one or the new one, and a full disk harms none.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
+    write_aside(path, bytes, true)
+}
+
+/// The same without waiting for the disk, for what can be made again: after a power cut it may be gone.
+pub(crate) fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
+    write_aside(path, bytes, false)
+}
+
+fn write_aside(path: &Path, bytes: &[u8], sync: bool) -> Result<(), Diagnostic> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let aside = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let written = (|| {
@@ -287,7 +359,9 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
         let mut file = options.open(&aside)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        if sync {
+            file.sync_all()?;
+        }
         drop(file);
         fs::rename(&aside, path)
     })();
@@ -428,13 +502,52 @@ mod tests {
     #[test]
     fn a_name_is_used_once_and_stays_inside() {
         let scratch = Scratch::new();
-        RunFolder::named(&scratch.0, "mine").unwrap();
-        let error = RunFolder::named(&scratch.0, "mine").unwrap_err();
+        RunFolder::named(&scratch.0, "mine", false).unwrap();
+        let error = RunFolder::named(&scratch.0, "mine", false).unwrap_err();
         assert_eq!(error.exit(), Exit::Usage);
         assert!(error.to_string().contains("never overwritten"), "{error}");
         for bad in ["", "..", "a/b", "/x/y", "latest", ".hidden", "a\nb"] {
-            assert_eq!(RunFolder::named(&scratch.0, bad).unwrap_err().exit(), Exit::Usage, "{bad:?}");
+            assert_eq!(RunFolder::named(&scratch.0, bad, true).unwrap_err().exit(), Exit::Usage, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn force_replaces_a_run_and_nothing_else() {
+        let scratch = Scratch::new();
+        let run = RunFolder::named(&scratch.0, "mine", true).unwrap();
+        run.append_metrics(&row(1)).unwrap();
+        let error = RunFolder::named(&scratch.0, "mine", true).unwrap_err();
+        assert!(error.to_string().contains("another process"), "{error}");
+        drop(run);
+        let run = RunFolder::named(&scratch.0, "mine", true).unwrap();
+        assert_eq!(fs::read_to_string(run.path().join(METRICS)).unwrap(), METRICS_HEADER);
+        assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1);
+        fs::create_dir(scratch.0.join("photos")).unwrap();
+        fs::write(scratch.0.join("photos/one"), "mine").unwrap();
+        let error = RunFolder::named(&scratch.0, "photos", true).unwrap_err();
+        assert_eq!((error.exit(), scratch.0.join("photos/one").is_file()), (Exit::Usage, true));
+    }
+
+    #[test]
+    fn half_rows_and_damage_are_cut_off() {
+        let scratch = Scratch::new();
+        let mut run = RunFolder::numbered(&scratch.0, "x").unwrap();
+        for step in [50, 100, 150] {
+            run.append_step(&Stride { step, epoch: 1, ..Stride::default() }).unwrap();
+        }
+        let path = run.path().join(STEPS);
+        let text = fs::read_to_string(&path).unwrap();
+        // The last row was being written: what is left of it looks like a whole one, or like an earlier step.
+        for (end, expected) in [(text.len(), 3), (text.len() - 1, 2), (text.len() - 8, 2)] {
+            fs::write(&path, format!("{}1", &text[..end])).unwrap();
+            run.keep_to(1, 150).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1 + expected);
+            run.keep_to(1, 100).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text[..text.find("150,").unwrap()]);
+        }
+        fs::write(&path, b"\xff\n\n").unwrap();
+        run.keep_to(1, 100).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), STEPS_HEADER);
     }
 
     #[test]
@@ -444,7 +557,7 @@ mod tests {
         for epoch in 1..=3 {
             run.append_metrics(&row(epoch)).unwrap();
         }
-        run.keep_metrics_to(2).unwrap();
+        run.keep_to(2, 20).unwrap();
         run.append_metrics(&Figures { val_loss: Some(0.25), train_loss: f64::NAN, ..row(3) }).unwrap();
         let text = fs::read_to_string(run.path().join(METRICS)).unwrap();
         let rows: Vec<&str> = text.lines().collect();

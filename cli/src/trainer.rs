@@ -10,6 +10,7 @@ use cotangent::optim::{Optimizer, clip_grad_norm};
 use cotangent::{Device, Gradients, Op, Step, Tensor, attempt, finite};
 
 use crate::checkpoint::{About, Checkpoint, OPTIM, Position, SCHEDULE};
+use crate::chronicle::{Chronicle, Pace};
 use crate::console::Console;
 use crate::data::{Data, count};
 use crate::diagnostic::{Diagnostic, Exit};
@@ -43,6 +44,8 @@ pub(crate) struct Parts {
     pub(crate) threads: usize,
     /// Where it writes.
     pub(crate) folder: RunFolder,
+    /// What it writes beside its checkpoints.
+    pub(crate) chronicle: Chronicle,
     /// Whether every step is computed operation by operation.
     pub(crate) eager: bool,
 }
@@ -175,6 +178,7 @@ impl<'c> Trainer<'c> {
             Err(e) => (Status::Failed, e.exit(), None, Some(e.title())),
         };
         let recorded = self.write_record(status, reason, fingerprint.map(String::as_str));
+        let drawn = self.draw();
         let [test_loss, test_acc] = self.parts.about.test.unwrap_or_default();
         self.console.event(&Event::RunEnd(RunEnd {
             status,
@@ -190,6 +194,8 @@ impl<'c> Trainer<'c> {
         let (ending, _) = ended?;
         recorded?;
         self.conclude(ending);
+        // The run is complete and saved; what could not be drawn is said last.
+        drawn?;
         Ok(exit)
     }
 
@@ -216,6 +222,7 @@ impl<'c> Trainer<'c> {
         let Position { epoch, step_in_epoch, seconds, .. } = self.parts.about.position;
         let began = Instant::now();
         self.progress.begin(self.console, epoch + 1, step_in_epoch, began);
+        self.parts.chronicle.begin();
         let config = &self.parts.about.config;
         let loader = self.parts.data.batches(&config.data, config.seed);
         for batch in loader.epoch_from(epoch, step_in_epoch as usize)? {
@@ -231,7 +238,8 @@ impl<'c> Trainer<'c> {
 
     fn step(&mut self, x: &Tensor, y: &Tensor) -> Result<(), Diagnostic> {
         let at = self.parts.about.position.step;
-        self.parts.optimizer.rate().put(self.parts.rate.at(at));
+        let lr = self.parts.rate.at(at);
+        self.parts.optimizer.rate().put(lr);
         let (loss, correct) = match self.steps.run(x, y) {
             Ok((loss, correct)) => (loss.item(), correct.item()),
             Err(cotangent::Error::Fault(f)) if f.verb == ExpectFinite.name() => {
@@ -247,6 +255,11 @@ impl<'c> Trainer<'c> {
         position.loss_sum += loss * examples as f64;
         position.correct += correct as u64;
         self.progress.step(self.console, examples, loss, Instant::now());
+        let (step, epoch, correct) = (position.step, position.epoch + 1, correct as u64);
+        let pace = Pace { step, epoch, lr, loss, correct, examples };
+        if let Some(stride) = self.parts.chronicle.step(&self.parts.folder, pace)? {
+            self.console.event(&Event::Step(stride));
+        }
         Ok(())
     }
 
@@ -308,10 +321,12 @@ impl<'c> Trainer<'c> {
         about.position = Position { epoch, step: position.step, ..Position::default() };
         (about.best, about.epochs_since_best) = (self.patience.best, self.patience.waited);
         about.test = Some([test.loss, test.accuracy()].map(|x| x.is_finite().then_some(x)));
-        self.tested = Some(test);
         self.progress.finish(self.console, Instant::now());
         self.console.say(&row(&figures));
         self.parts.folder.append_metrics(&figures)?;
+        let Parts { chronicle, folder, data, model, .. } = &mut self.parts;
+        chronicle.epoch(folder, &figures, &test, &data.classes, model, data.shape)?;
+        self.tested = Some(test);
         self.console.event(&Event::Epoch(figures));
         self.save(verdict.is_none_or(|v| v == Verdict::Better))?;
         self.write_record(Status::Running, None, None)?;
@@ -355,6 +370,12 @@ impl<'c> Trainer<'c> {
             }
         }
         Ok(Checkpoint { tensors, about: about.clone() })
+    }
+
+    /// Plots and the report, of whatever there is by now.
+    fn draw(&self) -> Result<(), Diagnostic> {
+        let Parts { chronicle, folder, data, model, about, .. } = &self.parts;
+        chronicle.conclude(folder, about.position.epoch, self.tested.as_ref(), data, model)
     }
 
     fn fingerprint(&self) -> Result<String, Diagnostic> {
@@ -461,7 +482,10 @@ impl<'c> Trainer<'c> {
         if let Some(hardest) = hardest {
             self.console.say(&format!("  {hardest}"));
         }
-        self.console.say(&format!("  {run}"));
+        match self.parts.about.config.log.plots {
+            true => self.console.say(&format!("  {run}/report.html")),
+            false => self.console.say(&format!("  {run}")),
+        }
         self.console.say(&format!("  next: cotangent predict {word} digit.png · cotangent eval {word}"));
         if let Ok(print) = self.fingerprint() {
             self.console.detail(&format!("  fingerprint of the weights: {print}"));

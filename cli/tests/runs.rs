@@ -119,9 +119,30 @@ fn a_run_tells_its_story_in_events_and_files() {
     assert!(events[7]["train_loss"].as_f64() < events[1]["train_loss"].as_f64());
     assert_eq!(events[10]["status"], "finished");
     let run = scratch.0.join("runs/lenet5-tiny-001");
-    for file in ["config.toml", "run.json", "metrics.csv", "log.txt", "model.txt"] {
+    for file in [
+        "config.toml",
+        "run.json",
+        "metrics.csv",
+        "steps.csv",
+        "evaluation.json",
+        "log.txt",
+        "model.txt",
+        "report.html",
+        "plots/loss.svg",
+        "plots/accuracy.svg",
+        "plots/rate.svg",
+        "plots/confusion.svg",
+        "plots/filters-conv1.png",
+    ] {
         assert!(run.join(file).is_file(), "{file}");
     }
+    let names: Vec<_> = fs::read_dir(&run).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(names.iter().any(|n| n.to_string_lossy().starts_with("events.out.tfevents.")), "{names:?}");
+    let report = fs::read_to_string(run.join("report.html")).unwrap();
+    for words in ["test accuracy", "finished", "data:image/png;base64,", "Loss", "conv1"] {
+        assert!(report.contains(words), "{words}");
+    }
+    assert!(!report.contains("<script") && !report.contains("Missing or damaged"));
     assert_eq!(fs::read_to_string(run.join("metrics.csv")).unwrap().lines().count(), 4);
     let record: Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
     assert_eq!((&record["status"], &record["fingerprint"]), (&"finished".into(), &events[10]["fingerprint"]));
@@ -501,4 +522,39 @@ fn more_epochs_plan_a_schedule_anew_and_that_is_said() {
     assert!(text.contains("note: the one-cycle schedule is planned anew for 4 epochs"), "{text}");
     said(scratch.command("train --data idx:tiny --epochs 2 --name y --set optim.schedule=constant"));
     assert!(!said(scratch.command("train --resume runs/y --epochs 4")).contains("planned anew"));
+}
+
+#[test]
+fn what_is_not_wanted_is_not_written_and_changes_nothing() {
+    let scratch = Scratch::new();
+    let line = "train --data idx:tiny --epochs 2 --batch 8 --json --set log.every=4";
+    let events = scratch.events(&format!("{line} --name all"));
+    let steps: Vec<u64> =
+        events.iter().filter(|e| e["event"] == "step").map(|e| e["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [4, 8, 12, 16, 20, 24, 28]);
+    let table = fs::read_to_string(scratch.0.join("runs/all/steps.csv")).unwrap();
+    assert_eq!(table.lines().count(), 8, "{table}");
+    let less = scratch.events(&format!("{line} --name less --no-plots --no-tensorboard"));
+    assert_eq!(print_of(&less), print_of(&events));
+    let mut names: Vec<String> = fs::read_dir(scratch.0.join("runs/less"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let expected = [
+        ".lock",
+        "checkpoints",
+        "config.toml",
+        "evaluation.json",
+        "log.txt",
+        "metrics.csv",
+        "model.txt",
+        "run.json",
+        "steps.csv",
+    ];
+    assert_eq!(names, expected);
+    // A run in the place of another begins anew.
+    let again = scratch.events(&format!("{line} --name all --force"));
+    assert_eq!(print_of(&again), print_of(&events));
+    assert_eq!(fs::read_to_string(scratch.0.join("runs/all/steps.csv")).unwrap().lines().count(), 8);
 }

@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn precision_goes_down_a_column_and_recall_along_a_row() {
         let confusion = vec![vec![6, 2, 0], vec![2, 6, 0], vec![0, 0, 0]];
-        let found = Evaluation { loss: 0.5, confusion };
+        let found = Evaluation { loss: 0.5, confusion, ..Evaluation::default() };
         let names = ["a", "b", "c"].map(String::from);
         let classes = by_class(&found, &names);
         assert_eq!((classes[0].precision, classes[0].recall), (Some(0.75), Some(0.75)));

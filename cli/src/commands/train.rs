@@ -9,6 +9,7 @@ use cotangent::optim::Optimizer;
 use cotangent::{Device, Tensor};
 
 use crate::checkpoint::{About, Checkpoint, OPTIM, SCHEDULE};
+use crate::chronicle::Chronicle;
 use crate::config::{Config, DeviceName};
 use crate::console::Console;
 use crate::data::{Data, count};
@@ -24,7 +25,7 @@ use crate::trainer::{Parts, Trainer};
 /// Trains, from the beginning or from where a run was left.
 pub(crate) fn run(flags: &Train, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
     let plan = match &flags.resume {
-        Some(path) => Plan::resumed(path, flags.settings.epochs, global)?,
+        Some(path) => Plan::resumed(path, flags, global)?,
         None => Plan::new(flags, global, console)?,
     };
     let device = machine::device(plan.config().device)?;
@@ -47,14 +48,23 @@ enum Plan {
 
 impl Plan {
     fn new(flags: &Train, global: &Global, console: &mut Console) -> Result<Self, Diagnostic> {
-        let (config, origins) = flags.settings.layers(global)?.merge()?;
+        let mut layers = flags.settings.layers(global)?;
+        for (unwanted, flag, key) in [
+            (flags.no_plots, "--no-plots", "log.plots"),
+            (flags.no_tensorboard, "--no-tensorboard", "log.tensorboard"),
+        ] {
+            if unwanted {
+                layers.flag(flag, key, false, "")?;
+            }
+        }
+        let (config, origins) = layers.merge()?;
         for line in config.listing(&origins) {
             console.detail(&line);
         }
         Ok(Plan::New(Box::new(config)))
     }
 
-    fn resumed(path: &Path, epochs: Option<i64>, global: &Global) -> Result<Self, Diagnostic> {
+    fn resumed(path: &Path, flags: &Train, global: &Global) -> Result<Self, Diagnostic> {
         let found = run_folder::find(path, Kind::Last)?;
         let Some(run) = found.run else {
             let title = format!("{} lies in no run folder, and a run goes on in its own", path.display());
@@ -65,7 +75,9 @@ impl Plan {
         let mut checkpoint = Checkpoint::read(&found.checkpoint)?;
         let config = &mut checkpoint.about.config;
         let before = config.train.epochs;
-        if let Some(epochs) = epochs {
+        config.log.plots &= !flags.no_plots;
+        config.log.tensorboard &= !flags.no_tensorboard;
+        if let Some(epochs) = flags.settings.epochs {
             config.train.epochs = u64::try_from(epochs).unwrap_or_default();
         }
         if let Some(device) = &global.device {
@@ -120,7 +132,7 @@ impl Plan {
                 let about =
                     About::new(config.clone(), isa().name(), data.classes.clone(), shape, normalisation);
                 let folder = match &flags.name {
-                    Some(name) => RunFolder::named(&flags.out, name)?,
+                    Some(name) => RunFolder::named(&flags.out, name, flags.force)?,
                     None => {
                         let stem = format!("{}-{}", config.model, config.data.name.short());
                         RunFolder::numbered(&flags.out, &stem)?
@@ -135,13 +147,15 @@ impl Plan {
                     planned_anew(&config, before, checkpoint.about.position.step, &old, &rate)
                 }));
                 recall(&checkpoint, &model, &*optimizer, &mut rate)?;
-                folder.keep_metrics_to(checkpoint.about.position.epoch)?;
+                folder.keep_to(checkpoint.about.position.epoch, checkpoint.about.position.step)?;
                 (checkpoint.about, folder)
             }
         };
         introduce(console, &config, &summary, &device, threads, &folder, &about)?;
         remarks.iter().for_each(|remark| console.say(&format!("note: {remark}")));
-        Ok(Parts { about, data, model, optimizer, rate, device, threads, folder, eager: flags.eager })
+        let chronicle = Chronicle::new(&config.log, &folder, about.position.step)?;
+        let eager = flags.eager;
+        Ok(Parts { about, data, model, optimizer, rate, device, threads, folder, chronicle, eager })
     }
 }
 
