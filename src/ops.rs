@@ -171,6 +171,21 @@ pub trait Op: Any + Send + Sync {
         None
     }
 
+    /// [`Op::lanes_from`] of this operation and of `other`, which reads the same value of `maker`'s, as one kernel:
+    /// its operands are those of `lanes_from`, then `other`'s without that value; its outputs this one's, then
+    /// `other`'s.
+    fn lanes_from_with(
+        &self,
+        x: &[Spec],
+        axes: &[Option<usize>],
+        operand: usize,
+        maker: &dyn Op,
+        other: &dyn Op,
+    ) -> Option<Lanes> {
+        let _ = (x, axes, operand, maker, other);
+        None
+    }
+
     /// The output as another view of the only input's buffer, where that is all there is to do.
     fn view(&self, x: &Layout) -> Option<Layout> {
         let _ = x;

@@ -83,7 +83,7 @@ pub(crate) fn rows() -> Vec<Row> {
 pub(crate) fn epoch(batch: usize, epoch: u64) -> Result<Batches> {
     let [train, _] = mnist()?;
     let n = train.labels().len();
-    Ok(Loader::new(train, batch).sampler(Shuffled::new(n, SEED)).ahead(4).epoch(epoch)?)
+    Ok(Loader::new(train, batch).sampler(Shuffled::new(n, SEED)).ahead(32).epoch(epoch)?)
 }
 
 /// Seconds of whole epochs: shuffling, conversion, every step and its loss. Warming up and evaluating are apart.

@@ -78,7 +78,7 @@ impl Data {
             SamplerName::Cyclic => loader.sampler(Cyclic::new(n)),
             SamplerName::Iid => loader.sampler(Iid::new(n, seed)),
         };
-        loader.ahead(4)
+        loader.ahead(32)
     }
 }
 

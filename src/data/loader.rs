@@ -129,7 +129,7 @@ impl Loader {
         self
     }
 
-    /// How many finished batches may wait for each thread.
+    /// How many finished batches each thread may have waiting, about; small ones are handed over several at a time.
     #[must_use]
     pub fn ahead(mut self, batches: usize) -> Self {
         self.ahead = batches;
@@ -213,14 +213,15 @@ impl Loader {
         }
         let mut all = Lanes { lanes: Vec::new(), workers: Vec::new(), next: 0 };
         for t in 0..self.threads {
-            let (send, receive) = sync_channel(self.ahead.max(1));
-            let (ours, step) = (job.clone(), self.threads);
-            match std::thread::Builder::new().spawn(move || work(&send, || ours(t, step))) {
+            // One bunch waits while another is made.
+            let (send, receive) = sync_channel(1);
+            let (ours, step, most) = (job.clone(), self.threads, self.ahead.div_ceil(2).max(1));
+            match std::thread::Builder::new().spawn(move || work(&send, most, || ours(t, step))) {
                 Ok(worker) => all.workers.push(worker),
                 // Where the system has no thread left, batches are made when they are asked for: the same ones.
                 Err(_) => return Batches { source: Source::Here(Box::new(job(0, 1))), failed: false },
             }
-            all.lanes.push(receive);
+            all.lanes.push((receive, Bunch::new().into_iter()));
         }
         Batches { source: Source::Threads(all), failed: false }
     }
@@ -237,13 +238,25 @@ impl Loader {
 
 type Draws = Box<dyn Iterator<Item = Draw> + Send>;
 
+/// Batches that are handed over together: waking a thread costs as much as making a small one.
+type Bunch = Vec<Result<Batch>>;
+/// Bytes from which a bunch is large enough.
+const BUNCH: usize = 2 << 20;
+
 /// Make batches until there are none, one fails, or nobody wants them any more.
-fn work<I: Iterator<Item = Result<Batch>>>(send: &SyncSender<Result<Batch>>, job: impl FnOnce() -> I) {
+fn work<I: Iterator<Item = Result<Batch>>>(send: &SyncSender<Bunch>, most: usize, job: impl FnOnce() -> I) {
+    let (mut bunch, mut bytes) = (Bunch::new(), 0);
     let all = AssertUnwindSafe(|| {
         for batch in job() {
             let failed = batch.is_err();
-            if send.send(batch).is_err() || failed {
-                return;
+            let size = |x: &Tensor| x.numel() * x.dtype().size();
+            bytes += batch.iter().flat_map(|b| &b.tensors).map(size).sum::<usize>();
+            bunch.push(batch);
+            if failed || bunch.len() >= most || bytes >= BUNCH {
+                bytes = 0;
+                if send.send(std::mem::take(&mut bunch)).is_err() || failed {
+                    return;
+                }
             }
         }
     });
@@ -254,8 +267,10 @@ fn work<I: Iterator<Item = Result<Batch>>>(send: &SyncSender<Result<Batch>>, job
             Err(other) => Error::other(format!("loading a batch panicked: {}", words(&*other))),
         })
     });
-    let Err(error) = outcome.flatten() else { return };
-    let _ = send.send(Err(error));
+    bunch.extend(outcome.flatten().err().map(Err));
+    if !bunch.is_empty() {
+        let _ = send.send(bunch);
+    }
 }
 
 fn words(payload: &(dyn Any + Send)) -> String {
@@ -275,7 +290,7 @@ enum Source {
 }
 
 struct Lanes {
-    lanes: Vec<Receiver<Result<Batch>>>,
+    lanes: Vec<(Receiver<Bunch>, std::vec::IntoIter<Result<Batch>>)>,
     workers: Vec<JoinHandle<()>>,
     next: usize,
 }
@@ -301,7 +316,11 @@ impl Iterator for Batches {
                 let lane = l.next % l.lanes.len();
                 l.next += 1;
                 // A lane is closed when its thread has no more: then the batches before this one were the last.
-                l.lanes[lane].recv().ok()
+                let (receiver, bunch) = &mut l.lanes[lane];
+                bunch.next().or_else(|| {
+                    *bunch = receiver.recv().ok()?.into_iter();
+                    bunch.next()
+                })
             }
         };
         self.failed = !matches!(batch, Some(Ok(_)));

@@ -564,12 +564,32 @@ impl Op for Conv2dInput {
         operand: usize,
         maker: &dyn Op,
     ) -> Option<Lanes> {
+        sparse::input_gradient(self.behind(x, axes, operand)?, pool::lanes::Spread::by(maker, &x[0].shape)?)
+    }
+    fn lanes_from_with(
+        &self,
+        x: &[Spec],
+        axes: &[Option<usize>],
+        operand: usize,
+        maker: &dyn Op,
+        other: &dyn Op,
+    ) -> Option<Lanes> {
+        let (weight, w) = (other.is_a::<Conv2dWeight>()?, &x[1].shape);
+        if weight.conv != self.conv || weight.kernel != [w[2], w[3]] {
+            return None;
+        }
+        sparse::gradients(self.behind(x, axes, operand)?, pool::lanes::Spread::by(maker, &x[0].shape)?)
+    }
+}
+
+impl Conv2dInput {
+    /// The sizes for a kernel behind the maker of the cotangent.
+    fn behind(&self, x: &[Spec], axes: &[Option<usize>], operand: usize) -> Option<cpu::Conv> {
         if *axes != [Some(0), None] || operand != 0 || x[0].dtype != DType::F32 {
             return None;
         }
         let y = self.outputs(x).ok()?;
-        let conv = self.conv.geometry(&y[0].shape, &x[1].shape, &x[0].shape);
-        sparse::input_gradient(conv, pool::lanes::Spread::by(maker, &x[0].shape)?)
+        Some(self.conv.geometry(&y[0].shape, &x[1].shape, &x[0].shape))
     }
 }
 

@@ -33,8 +33,10 @@ pub(crate) struct Blocks {
     pub sum_bytes: usize,
 }
 
-/// Elements of a sum that one task adds.
-const SPAN: usize = 8192;
+/// Bytes of a group's sums that one task adds up.
+const SPAN: usize = 32 << 10;
+/// Elements of chains from which they are spread over threads.
+const SPREAD: usize = 16384;
 
 /// Memory that is there from run to run.
 pub(crate) struct Workers {
@@ -84,6 +86,28 @@ impl<'a> Wholes<'a> {
 }
 
 impl Blocks {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.examples.div_ceil(self.size)
+    }
+
+    /// The codes of a block: a whole one, or the only, smaller one.
+    pub(crate) fn codes(&self) -> impl Iterator<Item = &Code> {
+        if self.examples < self.size { self.rest.iter() } else { self.full.iter() }
+    }
+
+    /// Run the codes of block `b`.
+    ///
+    /// # Safety
+    /// As [`Code::run`].
+    unsafe fn block(&self, b: usize, frame: Frame<'_>, fault: &FaultSlot) {
+        let example = b * self.size;
+        let codes = if example + self.size <= self.examples { &self.full } else { &self.rest };
+        let frame = Frame { example, ..frame };
+        // SAFETY: the caller's.
+        codes.iter().for_each(|code| unsafe { code.run(&frame, fault) });
+    }
+
     /// Run all blocks.
     ///
     /// # Safety
@@ -95,53 +119,80 @@ impl Blocks {
         sums: (*mut u8, usize),
         fault: &FaultSlot,
     ) {
-        let nothing = (std::ptr::null_mut(), 0);
-        let frame = Frame { whole, local: nothing, sums: nothing, example: 0, first: true };
+        let frame = Frame::of(whole);
         // SAFETY: the caller's.
         self.before.iter().for_each(|code| unsafe { code.run(&frame, fault) });
-        let blocks = self.examples.div_ceil(self.size);
         assert!(self.groups * self.sum_bytes <= sums.1, "every group has its sums");
         let (all, start) = (Wholes(whole), Shared(sums.0));
         threads::parallel(self.groups, |g| {
             workers.with(|arena| {
                 let local = (arena.start(), self.local);
                 let sums = (start.get().wrapping_add(g * self.sum_bytes), self.sum_bytes);
-                let mine = threads::share(blocks, self.groups, g);
+                let mine = threads::share(self.count(), self.groups, g);
                 let begin = mine.start;
                 threads::serially(|| {
                     for b in mine {
-                        let example = b * self.size;
-                        let codes =
-                            if example + self.size <= self.examples { &self.full } else { &self.rest };
-                        let frame = Frame { whole: all.get(), local, sums, example, first: b == begin };
+                        let frame = Frame { local, sums, first: b == begin, ..Frame::of(all.get()) };
                         // SAFETY: the arena and the sums are this group's, the examples this block's.
-                        codes.iter().for_each(|code| unsafe { code.run(&frame, fault) });
+                        unsafe { self.block(b, frame, fault) };
                     }
                 });
             });
         });
-        for (at, base, spec) in &self.sums {
-            let (n, size) = (spec.shape.len(), spec.dtype.size());
-            let (into, len) = whole[*base];
-            assert!(n * size <= len, "a sum fits its value");
-            let into = Shared(into);
-            threads::parallel(n.div_ceil(SPAN), |t| {
-                let (first, n) = (t * SPAN, SPAN.min(n - t * SPAN));
-                let spec = spec.with(n);
+        threads::parallel(self.sum_bytes.div_ceil(SPAN), |t| {
+            let span = t * SPAN..(t + 1) * SPAN;
+            for (at, base, spec) in &self.sums {
+                let size = spec.dtype.size();
+                // The part of this sum that lies in the task's span.
+                let inside = |byte: usize| byte.saturating_sub(*at).min(spec.bytes());
+                let (first, n) = (inside(span.start), (inside(span.end) - inside(span.start)) / size);
+                let (into, len) = all.get()[*base];
+                assert!(spec.bytes() <= len, "a sum fits its value");
                 let layout = Layout::packed(n.into());
                 // SAFETY: each task has a stretch of its own; the groups are done.
-                let part = |from: *mut u8| unsafe { Memory::lent(from.wrapping_add(first * size), n * size) };
-                let mut y = ViewMut { spec, memory: part(into.get()) };
-                for g in 0..self.groups {
+                let part = |from: *mut u8| unsafe { Memory::lent(from.wrapping_add(first), n * size) };
+                let mut y = ViewMut { spec: spec.with(n), memory: part(into) };
+                for g in (0..self.groups).filter(|_| n > 0) {
                     let memory = part(start.get().wrapping_add(g * self.sum_bytes + at));
-                    let x = View { layout: &layout, dtype: y.spec.dtype, memory: &memory };
+                    let x = View { layout: &layout, dtype: spec.dtype, memory: &memory };
                     match g {
                         0 => y.memory.slice_mut::<u8>().copy_from_slice(memory.slice::<u8>()),
                         _ => add(x.dtype, &x, &mut y),
                     }
                 }
-            });
-        }
+            }
+        });
+    }
+}
+
+/// Run chains of which none reads what another writes: the stretches of all of them, side by side.
+///
+/// # Safety
+/// As [`Blocks::run`].
+pub(crate) unsafe fn run_chains(
+    chains: &[Blocks],
+    whole: &[(*mut u8, usize)],
+    workers: &Workers,
+    fault: &FaultSlot,
+) {
+    let all = Wholes(whole);
+    let stretch = |t: usize, arena: &mut Memory| {
+        let mut b = t;
+        let chain = chains.iter().find(|chain| {
+            let here = b < chain.count();
+            b -= if here { 0 } else { chain.count() };
+            here
+        });
+        let chain = chain.expect("a stretch of one of the chains");
+        let frame = Frame { local: (arena.start(), chain.local), ..Frame::of(all.get()) };
+        // SAFETY: the arena is this task's, and so are the elements.
+        threads::serially(|| unsafe { chain.block(b, frame, fault) });
+    };
+    let stretches = chains.iter().map(Blocks::count).sum();
+    if chains.iter().map(|c| c.examples).sum::<usize>() < SPREAD {
+        workers.with(|arena| (0..stretches).for_each(|t| stretch(t, arena)));
+    } else {
+        threads::parallel(stretches, |t| workers.with(|arena| stretch(t, arena)));
     }
 }
 

@@ -112,7 +112,13 @@ pub(crate) struct Frame<'a> {
     pub first: bool,
 }
 
-impl Frame<'_> {
+impl<'a> Frame<'a> {
+    /// With whole values alone.
+    pub(crate) fn of(whole: &'a [(*mut u8, usize)]) -> Self {
+        let nothing = (std::ptr::null_mut(), 0);
+        Frame { whole, local: nothing, sums: nothing, example: 0, first: true }
+    }
+
     /// # Safety
     /// The planner's: what is lent to one call is written by nobody else meanwhile, and its bytes were written
     /// before as this type.

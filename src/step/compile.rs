@@ -17,8 +17,6 @@ use crate::{
 
 /// Elements of a chain computed at a time: enough to forget the call, few enough for the second-level cache.
 const STRETCH: usize = 4096;
-/// Elements from which a chain is spread over threads.
-const SPREAD: usize = 16384;
 
 /// Where a whole value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +35,8 @@ pub(crate) enum Stage {
     Code(Code),
     /// Blocks of examples.
     Blocks(Blocks),
-    /// A chain of elementwise operations.
-    Chain(Blocks),
+    /// Chains of elementwise operations, of which none reads what another writes.
+    Chains(Vec<Blocks>),
 }
 
 /// Why, or how, something was compiled: for [`super::Plan`].
@@ -476,18 +474,39 @@ impl Compiler {
         };
         let (full, rest) = (build(STRETCH), build(n % STRETCH));
         self.local = self.local.max(local);
-        let groups = if n < SPREAD { 1 } else { n.div_ceil(STRETCH) };
-        self.stages.push(Stage::Chain(Blocks {
+        self.join(Blocks {
             examples: n,
             size: STRETCH,
-            groups,
+            groups: 1,
             before: Vec::new(),
             full,
             rest: if n.is_multiple_of(STRETCH) { Vec::new() } else { rest },
             local,
             sums: Vec::new(),
             sum_bytes: 0,
-        }));
+        });
+    }
+
+    /// A chain goes to the chains before it, unless it needs something that is made since they began.
+    fn join(&mut self, chain: Blocks) {
+        let found = self.stages.iter().rposition(|stage| matches!(stage, Stage::Chains(_)));
+        if let Some(at) = found {
+            let apart = |stage: &Stage| match stage {
+                Stage::Code(code) => apart(&chain, &[code]),
+                Stage::Blocks(b) => {
+                    let sums = b.sums.iter().map(|s| Base::Whole(s.1));
+                    let codes: Vec<&Code> = b.before.iter().chain(b.codes()).collect();
+                    apart(&chain, &codes) && sums.into_iter().all(|base| !touches(&chain, base))
+                }
+                Stage::Chains(chains) => chains.iter().all(|c| apart(&chain, &c.codes().collect::<Vec<_>>())),
+            };
+            if self.stages[at..].iter().all(apart)
+                && let Stage::Chains(chains) = &mut self.stages[at]
+            {
+                return chains.push(chain);
+            }
+        }
+        self.stages.push(Stage::Chains(vec![chain]));
     }
 
     // ---- blocks ----
@@ -567,9 +586,12 @@ impl Compiler {
             };
             match stage {
                 Stage::Code(c) => code(c),
-                Stage::Blocks(b) | Stage::Chain(b) => {
+                Stage::Blocks(b) => {
                     b.before.iter().chain(&b.full).chain(&b.rest).for_each(&mut code);
                     b.sums.iter().for_each(|s| seen(Base::Whole(s.1)));
+                }
+                Stage::Chains(chains) => {
+                    chains.iter().flat_map(|c| c.full.iter().chain(&c.rest)).for_each(&mut code);
                 }
             }
         }
@@ -579,6 +601,23 @@ impl Compiler {
         inside.iter().zip(starts).for_each(|(i, start)| self.wholes[*i].0 = Whole::Arena(start));
         total
     }
+}
+
+/// Do a chain and these codes neither read nor write what the other writes?
+fn apart(chain: &Blocks, codes: &[&Code]) -> bool {
+    let whole = |base: &Base| matches!(base, Base::Whole(_));
+    let written = |codes: &mut dyn Iterator<Item = &Code>| -> Vec<Base> {
+        codes.flat_map(|c| c.outputs.iter().map(|o| o.0.base)).filter(whole).collect()
+    };
+    let (ours, theirs) = (written(&mut chain.codes()), written(&mut codes.iter().copied()));
+    let read = |c: &&Code| c.inputs.iter().any(|p| ours.contains(&p.base));
+    !theirs.iter().any(|base| touches(chain, *base)) && !codes.iter().any(read)
+}
+
+/// Does a chain read or write this value?
+fn touches(chain: &Blocks, base: Base) -> bool {
+    let places = |c: &Code| c.inputs.iter().chain(c.outputs.iter().map(|o| &o.0)).any(|p| p.base == base);
+    chain.codes().any(places)
 }
 
 /// One element all over?

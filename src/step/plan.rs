@@ -65,10 +65,14 @@ impl Plan {
                         _ => stages.push(Part { title: "whole values".into(), lines: vec![more] }),
                     }
                 }
-                Stage::Chain(b) => stages.push(Part {
-                    title: format!("chain: {} elements, {} at a time, {} tasks", b.examples, b.size, b.groups),
-                    lines: b.codes().map(|code| line_of(p, code)).collect(),
-                }),
+                Stage::Chains(chains) => {
+                    let sizes: Vec<String> = chains.iter().map(|c| c.examples.to_string()).collect();
+                    let size = chains.first().map_or(0, |c| c.size);
+                    stages.push(Part {
+                        title: format!("chains of {} elements, {size} at a time", sizes.join(", ")),
+                        lines: chains.iter().flat_map(Blocks::codes).map(|code| line_of(p, code)).collect(),
+                    });
+                }
                 Stage::Blocks(b) => stages.push(Part {
                     title: format!(
                         "blocks of {} of {} examples in {} groups; {} bytes a thread, {} bytes of sums a group{}",
@@ -163,13 +167,6 @@ impl Plan {
             self.peak
         );
         out
-    }
-}
-
-impl Blocks {
-    /// The codes of a block: a whole one, or the only, smaller one.
-    fn codes(&self) -> impl Iterator<Item = &Code> {
-        if self.examples < self.size { self.rest.iter() } else { self.full.iter() }
     }
 }
 

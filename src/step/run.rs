@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    blocks::Workers,
+    blocks::{Workers, run_chains},
     code::Frame,
     compile::{Compiled, Stage, Whole, is_constant},
 };
@@ -99,19 +99,13 @@ impl Machine {
         let sums = (self.sums.start(), self.compiled.sums);
         let mut faulted = false;
         for stage in &self.compiled.stages {
-            let frame = Frame {
-                whole: &bases,
-                local: (std::ptr::null_mut(), 0),
-                sums: (std::ptr::null_mut(), 0),
-                example: 0,
-                first: true,
-            };
             // SAFETY: the bases live in `given`, `fresh`, the arena and the sums, which are here; given values are
             // only read; the plan gives values that live at one time different places.
             unsafe {
                 match stage {
-                    Stage::Code(code) => code.run(&frame, &fault),
-                    Stage::Blocks(b) | Stage::Chain(b) => b.run(&bases, &self.workers, sums, &fault),
+                    Stage::Code(code) => code.run(&Frame::of(&bases), &fault),
+                    Stage::Blocks(b) => b.run(&bases, &self.workers, sums, &fault),
+                    Stage::Chains(chains) => run_chains(chains, &bases, &self.workers, &fault),
                 }
             }
             faulted = fault.take().is_some();

@@ -513,6 +513,8 @@ lane!(__m512d: f64, 8, 32, _mm512_setzero_pd _mm512_set1_pd _mm512_loadu_pd _mm5
 
 /// A kernel's body, for any register type.
 pub(crate) trait Kernel<T: Float> {
+    /// The least instruction set that it is made for.
+    const LEAST: Isa = Isa::Plain;
     /// Do it. Mark it `#[inline(always)]`, and everything hot that it calls.
     ///
     /// # Safety
@@ -522,11 +524,16 @@ pub(crate) trait Kernel<T: Float> {
 
 /// Run a kernel with the registers of [`isa`].
 pub(crate) fn dispatch<T: Float>(kernel: impl Kernel<T>) {
+    dispatch_on(current(), kernel);
+}
+
+/// [`isa`], or what a test asks for.
+pub(crate) fn current() -> Isa {
     #[cfg(test)]
     if let Some(forced) = FORCED.get() {
-        return dispatch_on(forced, kernel);
+        return forced;
     }
-    dispatch_on(isa(), kernel);
+    isa()
 }
 
 #[cfg(test)]
@@ -534,17 +541,24 @@ thread_local! {
     static FORCED: std::cell::Cell<Option<Isa>> = const { std::cell::Cell::new(None) };
 }
 
-/// `f` once for each instruction set that the processor has, as far as this thread's kernels go.
+/// `f` once for each instruction set from the least one to the processor's best, as far as this thread's kernels go.
 #[cfg(test)]
-pub(crate) fn on_every_isa(f: impl Fn()) {
-    for i in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|i| *i <= isa()) {
+pub(crate) fn on_isas_from(least: Isa, f: impl Fn()) {
+    for i in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|i| (least..=isa()).contains(i)) {
         FORCED.set(Some(i));
         f();
         FORCED.set(None);
     }
 }
 
-fn dispatch_on<T: Float>(isa: Isa, kernel: impl Kernel<T>) {
+/// `f` once for each instruction set that the processor has.
+#[cfg(test)]
+pub(crate) fn on_every_isa(f: impl Fn()) {
+    on_isas_from(Isa::Plain, f);
+}
+
+/// Run a kernel with the registers of this instruction set, which the processor has.
+pub(crate) fn dispatch_on<T: Float, K: Kernel<T>>(isa: Isa, kernel: K) {
     // A function for each kernel: several in one would crowd each other out of the registers.
     #[cfg(target_arch = "x86_64")]
     #[inline(never)]
@@ -568,7 +582,8 @@ fn dispatch_on<T: Float>(isa: Isa, kernel: impl Kernel<T>) {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { avx2(kernel) },
         // SAFETY: plain numbers need no features.
-        _ => unsafe { kernel.run::<Plain<T>>() },
+        _ if const { K::LEAST as u8 == Isa::Plain as u8 } => unsafe { kernel.run::<Plain<T>>() },
+        _ => unreachable!("a kernel for {} or better", K::LEAST.name()),
     }
 }
 
@@ -668,8 +683,8 @@ mod tests {
     #[test]
     fn every_register_moves_multiplies_and_transposes() {
         for i in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|i| *i <= isa()) {
-            dispatch_on::<f32>(i, Check);
-            dispatch_on::<f64>(i, Check);
+            dispatch_on::<f32, _>(i, Check);
+            dispatch_on::<f64, _>(i, Check);
         }
     }
 }

@@ -111,15 +111,28 @@ impl Emitter<'_> {
                 return;
             }
             if let Some((maker, operand, lanes)) = self.past_maker(i, &*op, &specs, &axes) {
-                let name = self.c.p.instructions[maker].op.name();
-                self.c.note(i, format!("one kernel: {} straight from what {name} takes", op.name()));
-                let mut operands = self.operands(&[i]);
-                operands.splice(operand..=operand, self.operands(&[maker]));
-                return self.side_by_side(i, operands, lanes);
+                let (makes, operand, lanes) =
+                    self.pair(i, operand, maker).unwrap_or((vec![i], operand, lanes));
+                let of = |i: &usize| self.c.p.instructions[*i].op.name();
+                let names: Vec<&str> = makes.iter().map(of).collect();
+                let note =
+                    format!("one kernel: {} straight from what {} takes", names.join(" and "), of(&maker));
+                self.c.note(i, note);
+                let mut operands = self.operands(&makes[..1]);
+                let [(read, ..)] =
+                    operands.splice(operand..=operand, self.operands(&[maker])).collect::<Vec<_>>()[..]
+                else {
+                    unreachable!("one operand of the maker's")
+                };
+                for other in &makes[1..] {
+                    operands.extend(self.operands(&[*other]).into_iter().filter(|o| o.0 != read));
+                }
+                self.done.extend(&makes);
+                return self.side_by_side(&makes, operands, lanes);
             }
             if let Some((together, lanes)) = self.fuse(i, &*op, &specs, &axes) {
                 let operands = self.operands(&together);
-                return self.side_by_side(together[together.len() - 1], operands, lanes);
+                return self.side_by_side(&together[together.len() - 1..], operands, lanes);
             }
         }
         self.emit_now(i);
@@ -133,7 +146,7 @@ impl Emitter<'_> {
         match lanes {
             Some(lanes) => {
                 let operands = self.operands(&[i]);
-                self.side_by_side(i, operands, lanes)
+                self.side_by_side(&[i], operands, lanes)
             }
             None => self.rows(i, op, &specs, &axes),
         }
@@ -166,6 +179,32 @@ impl Emitter<'_> {
             let lanes = op.lanes_from(specs, axes, j, &*self.c.block_op(maker, LANES))?;
             Some((maker, j, lanes))
         })
+    }
+
+    /// This instruction and another that reads the same of the maker's, in the order in which one kernel makes them,
+    /// and where the first reads it.
+    fn pair(&self, i: usize, operand: usize, maker: usize) -> Option<(Vec<usize>, usize, Lanes)> {
+        let read = self.c.p.instructions[i].inputs[operand];
+        let made = self.c.block_op(maker, LANES);
+        // What the other reads beside it must be there already.
+        let later = |s: &usize| self.c.s.maker[*s].is_some_and(|m| m > i && self.members.contains(&m));
+        let others = self.c.s.readers[read].iter().copied().filter(|r| {
+            let inputs = &self.c.p.instructions[*r].inputs;
+            let once = inputs.iter().filter(|s| **s == read).count() == 1;
+            *r > i && once && !self.done.contains(r) && self.members.contains(r) && !inputs.iter().any(later)
+        });
+        let kernel = |first: usize, second: usize| {
+            let [(a, a_at, a_specs), (b, b_at, b_specs)] = [first, second].map(|i| {
+                let at = self.c.p.instructions[i].inputs.iter().position(|s| *s == read);
+                (self.c.block_op(i, LANES), at.expect("it reads it"), self.c.block_specs(i, LANES))
+            });
+            // Alone the other must have such a kernel too: it knows its own operands.
+            b.lanes_from(&b_specs, &self.c.s.axes[second], b_at, &*made)?;
+            let lanes = a.lanes_from_with(&a_specs, &self.c.s.axes[first], a_at, &*made, &*b)?;
+            Some((vec![first, second], a_at, lanes))
+        };
+        let mut found = others.map(|other| kernel(i, other).or_else(|| kernel(other, i)));
+        found.find_map(|pair| pair)
     }
 
     /// What these instructions, done by one kernel, take: slot, batch axis, whether it must be packed.
@@ -324,8 +363,9 @@ impl Emitter<'_> {
         None
     }
 
-    /// A kernel for examples side by side, that makes what instruction `last` does.
-    fn side_by_side(&mut self, last: usize, operands: Vec<(usize, Option<usize>, bool)>, lanes: Lanes) {
+    /// A kernel for examples side by side, that makes what these instructions do.
+    fn side_by_side(&mut self, makes: &[usize], operands: Vec<(usize, Option<usize>, bool)>, lanes: Lanes) {
+        let last = makes[makes.len() - 1];
         let mut inputs = Vec::new();
         for (slot, axis, packed) in operands {
             inputs.push(match axis {
@@ -333,12 +373,14 @@ impl Emitter<'_> {
                 None => self.rows_of(slot, None, packed, last),
             });
         }
-        let sums = self.c.s.kind[last] == Kind::Sums;
         let scratch = (lanes.scratch > 0).then(|| (self.local(lanes.scratch), lanes.scratch));
         let mut outputs = Vec::new();
-        for slot in self.c.p.instructions[last].outputs.clone() {
+        let made = |c: &Compiler| -> Vec<(usize, usize)> {
+            makes.iter().flat_map(|i| c.p.instructions[*i].outputs.iter().map(|s| (*i, *s))).collect()
+        };
+        for (i, slot) in made(self.c) {
             let spec = self.c.p.slots[slot].clone();
-            if sums {
+            if self.c.s.kind[i] == Kind::Sums {
                 outputs.push((Place::packed(Base::Sum(self.sums[&slot]), spec.shape, spec.dtype), spec));
                 continue;
             }
@@ -351,8 +393,8 @@ impl Emitter<'_> {
             outputs.push((place, to));
         }
         self.codes.push(Code { kernel: Kernel::Lanes(lanes), inputs, outputs, scratch, instruction: last });
-        for slot in self.c.p.instructions[last].outputs.clone() {
-            self.export(slot, last);
+        for (i, slot) in made(self.c) {
+            self.export(slot, i);
         }
     }
 
