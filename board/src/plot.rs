@@ -112,7 +112,11 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 type Axes<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 fn draw(chart: &Chart, mut built: Axes<'_>) -> Drawn {
-    let label = |y: &f64| number(if chart.logarithmic { 10_f64.powf(*y) } else { *y });
+    // Between powers of ten two digits say enough.
+    let label = |y: &f64| match chart.logarithmic {
+        true => number(format!("{:.1e}", 10_f64.powf(*y)).parse().unwrap_or_default()),
+        false => number(*y),
+    };
     built
         .configure_mesh()
         .x_desc(&chart.x)
@@ -121,7 +125,7 @@ fn draw(chart: &Chart, mut built: Axes<'_>) -> Drawn {
         .y_labels(6)
         .x_label_formatter(&|v| number(*v))
         .y_label_formatter(&label)
-        .label_style(font(12).color(&INK))
+        .label_style(font(13).color(&INK))
         .axis_desc_style(font(13).color(&INK))
         .axis_style(INK.mix(0.6).stroke_width(SCALE))
         .bold_line_style(INK.mix(0.14).stroke_width(SCALE))

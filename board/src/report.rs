@@ -190,7 +190,7 @@ fn facts(run: &Run) -> Markup {
         .filter(|(key, value)| {
             !value.is_null() && !["status", "reason", "test_acc", "test_loss"].contains(&key.as_str())
         })
-        .map(|(key, value)| (key.as_str(), value.as_str().map_or_else(|| value.to_string(), String::from)))
+        .map(|(key, value)| (key.as_str(), crate::runs::words(value)))
         .collect();
     html! {
         @if !shown.is_empty() {

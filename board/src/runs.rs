@@ -322,6 +322,21 @@ impl Run {
     }
 }
 
+/// A value of `run.json` as it is shown: texts without quotes, lists with spaces between.
+///
+/// ```
+/// use cotangent_board::runs::words;
+/// assert_eq!(words(&serde_json::json!(["avx2", "fma", 3])), "avx2 fma 3");
+/// ```
+#[must_use]
+pub fn words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(all) => all.iter().map(words).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}
+
 /// Whether a folder looks like a run's.
 #[must_use]
 pub fn is_run(path: &Path) -> bool {

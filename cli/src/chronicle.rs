@@ -2,6 +2,7 @@
 //! its end the plots and `report.html`.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cotangent::data::Dataset;
@@ -19,7 +20,7 @@ use crate::diagnostic::{Diagnostic, Exit};
 use crate::evaluation::Evaluation;
 use crate::events::{Figures, Stride};
 use crate::model::Model;
-use crate::run_folder::{RunFolder, write_unsynced};
+use crate::run_folder::{RunFolder, make_plots, write_unsynced};
 
 /// Mistakes that are shown.
 const SHOWN: usize = 40;
@@ -159,7 +160,7 @@ impl Chronicle {
         if !self.plots {
             return Ok(());
         }
-        let plots = folder.make_plots()?;
+        let plots = make_plots(folder.path())?;
         if let Some(test) = test {
             let worst = worst(model, data, test)?;
             let found = evaluation(epoch, test, &data.classes, worst);
@@ -172,20 +173,23 @@ impl Chronicle {
         }
         if let Some((layer, tiles)) = filters(&model.state_dict(), data.shape) {
             let file = plots.join(format!("filters-{layer}.png"));
-            write_unsynced(&file, &plot::tiles(&tiles, 8, 12, 4))?;
+            write_unsynced(&file, &sheet(&tiles))?;
         }
         let run = Run::read(folder.path());
-        draw(folder, &run)
+        draw(folder.path(), &run)?;
+        Ok(())
     }
 }
 
-/// The curves of a run as files, and its report.
-pub(crate) fn draw(folder: &RunFolder, run: &Run) -> Result<(), Diagnostic> {
-    let plots = folder.make_plots()?;
+/// The curves of a run as files, and its report, whose path is returned.
+pub(crate) fn draw(folder: &Path, run: &Run) -> Result<PathBuf, Diagnostic> {
+    let plots = make_plots(folder)?;
     for (name, chart) in report::charts(run) {
         write_unsynced(&plots.join(format!("{name}.svg")), plot::lines(&chart).as_bytes())?;
     }
-    write_unsynced(&folder.path().join("report.html"), report::html(run).as_bytes())
+    let page = folder.join("report.html");
+    write_unsynced(&page, report::html(run).as_bytes())?;
+    Ok(page)
 }
 
 /// What goes into `evaluation.json`.
@@ -279,7 +283,7 @@ pub(crate) fn filters(state: &[(String, Tensor)], [c, h, w]: [usize; 3]) -> Opti
     state.iter().find_map(|(name, t)| {
         let layer = name.strip_suffix(".weight")?;
         let shape = match t.shape()[..] {
-            [_, inputs, height, width] if height * width > 1 => [inputs, height, width],
+            [_, inputs, height, width] if inputs == c && height * width > 1 => [inputs, height, width],
             [_, inputs] if inputs == c * h * w && h * w > 1 => [c, h, w],
             _ => return None,
         };
@@ -288,6 +292,11 @@ pub(crate) fn filters(state: &[(String, Tensor)], [c, h, w]: [usize; 3]) -> Opti
         let tiles = values.chunks(one).take(FILTERS).map(|values| Picture::of(values, shape, true));
         Some((layer.to_string(), tiles.collect()))
     })
+}
+
+/// Filters as one PNG file.
+pub(crate) fn sheet(tiles: &[Picture]) -> Vec<u8> {
+    plot::tiles(tiles, 8, 12, 4)
 }
 
 /// The size of the contact sheet that [`Chronicle::epoch`] makes of tiles.

@@ -1,12 +1,15 @@
 //! The commands, one a file.
 
 pub(crate) mod bench;
+pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod explain;
 pub(crate) mod gradcheck;
 pub(crate) mod plan;
 pub(crate) mod predict;
+pub(crate) mod report;
+pub(crate) mod runs;
 pub(crate) mod summary;
 pub(crate) mod train;
 

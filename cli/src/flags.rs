@@ -121,6 +121,12 @@ pub(crate) enum Command {
     Gradcheck(Gradcheck),
     /// What differentiation does at every step of an expression or a network
     Explain(Box<Explain>),
+    /// The runs in a folder: list, show, rm
+    Runs(crate::commands::runs::Flags),
+    /// Runs beside each other: figures, settings that differ, curves
+    Compare(crate::commands::compare::Flags),
+    /// Plots and report.html of a run, made again
+    Report(crate::commands::report::Flags),
     /// How fast training, inference and single operations are on this machine
     Bench(Bench),
     /// This machine as the program sees it, and a short self-check

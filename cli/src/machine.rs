@@ -38,6 +38,15 @@ pub(crate) fn host() -> String {
     format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
+/// The commit that is checked out around the working directory; nothing where there is no git, or nothing for it.
+pub(crate) fn commit() -> Option<String> {
+    let mut git = std::process::Command::new("git");
+    git.args(["rev-parse", "HEAD"]).stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let output = git.output().ok().filter(|output| output.status.success())?;
+    let commit = String::from_utf8(output.stdout).ok()?;
+    Some(commit.trim().to_string()).filter(|c| c.len() >= 40 && c.chars().all(|c| c.is_ascii_hexdigit()))
+}
+
 /// What the processor can do beyond the least of its family, as far as kernels care.
 pub(crate) fn features() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]

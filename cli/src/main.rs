@@ -62,6 +62,9 @@ fn run(cli: &Cli, console: &mut Console) -> Result<Exit, Diagnostic> {
         Command::Plan(flags) => commands::plan::run(flags, &cli.global, console),
         Command::Gradcheck(flags) => commands::gradcheck::run(flags, &cli.global, console),
         Command::Explain(flags) => commands::explain::run(flags, &cli.global, console),
+        Command::Runs(flags) => commands::runs::run(flags, console),
+        Command::Compare(flags) => commands::compare::run(flags, console),
+        Command::Report(flags) => commands::report::run(flags, console),
         Command::Bench(flags) => commands::bench::run(flags, &cli.global, console),
         Command::Doctor => commands::doctor::run(&cli.global, console),
     }

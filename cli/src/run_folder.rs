@@ -60,12 +60,21 @@ pub(crate) struct Record {
     pub(crate) ended: Option<String>,
     /// The process.
     pub(crate) pid: u32,
+    /// The words of the command line.
+    #[serde(default)]
+    pub(crate) command: Vec<String>,
+    /// The commit that is checked out where the process began, if git is there and knows one.
+    #[serde(default)]
+    pub(crate) git: Option<String>,
     /// The machine's operating system and processor family.
     pub(crate) host: String,
     /// The device's name.
     pub(crate) device: String,
     /// The instruction set of the kernels: bits are promised for the same one.
     pub(crate) isa: String,
+    /// What the processor can do beyond the least of its family.
+    #[serde(default)]
+    pub(crate) features: Vec<String>,
     /// Worker threads.
     pub(crate) threads: usize,
     /// Everything random follows from it.
@@ -220,13 +229,6 @@ impl RunFolder {
         self.resumed
     }
 
-    /// The folder `plots`.
-    pub(crate) fn make_plots(&self) -> Result<PathBuf, Diagnostic> {
-        let plots = self.path.join("plots");
-        fs::create_dir_all(&plots).map_err(failed("cannot create", &plots))?;
-        Ok(plots)
-    }
-
     /// `log.txt`, open for appending.
     pub(crate) fn log(&self) -> Result<File, Diagnostic> {
         self.log.try_clone().map_err(failed("cannot write", &self.path.join("log.txt")))
@@ -302,20 +304,24 @@ impl RunFolder {
 
     /// Makes `latest` beside the folder lead to it: a link, or a text file with its name where links are not to be had.
     pub(crate) fn point_latest(&self) -> Result<(), Diagnostic> {
-        let (Some(out), Some(name)) = (self.path.parent(), self.path.file_name()) else { return Ok(()) };
-        let latest = out.join(LATEST);
-        if latest.is_dir() && !latest.is_symlink() {
-            // Somebody's own folder; it stays.
-            return Ok(());
-        }
-        let aside = out.join(format!(".{LATEST}.{}", std::process::id()));
-        #[cfg(unix)]
-        if std::os::unix::fs::symlink(name, &aside).is_ok() {
-            return fs::rename(&aside, &latest).map_err(failed("cannot write", &latest));
-        }
-        fs::write(&aside, name.as_encoded_bytes()).map_err(failed("cannot write", &aside))?;
-        fs::rename(&aside, &latest).map_err(failed("cannot write", &latest))
+        point(&self.path)
     }
+}
+
+fn point(run: &Path) -> Result<(), Diagnostic> {
+    let (Some(out), Some(name)) = (run.parent(), run.file_name()) else { return Ok(()) };
+    let latest = out.join(LATEST);
+    if latest.is_dir() && !latest.is_symlink() {
+        // Somebody's own folder; it stays.
+        return Ok(());
+    }
+    let aside = out.join(format!(".{LATEST}.{}", std::process::id()));
+    #[cfg(unix)]
+    if std::os::unix::fs::symlink(name, &aside).is_ok() {
+        return fs::rename(&aside, &latest).map_err(failed("cannot write", &latest));
+    }
+    fs::write(&aside, name.as_encoded_bytes()).map_err(failed("cannot write", &aside))?;
+    fs::rename(&aside, &latest).map_err(failed("cannot write", &latest))
 }
 
 /// One row of `metrics.csv`, with its newline; a figure that does not exist is empty.
@@ -371,6 +377,63 @@ fn write_aside(path: &Path, bytes: &[u8], sync: bool) -> Result<(), Diagnostic> 
     })
 }
 
+/// The folder `plots` of a run.
+pub(crate) fn make_plots(run: &Path) -> Result<PathBuf, Diagnostic> {
+    let plots = run.join("plots");
+    fs::create_dir_all(&plots).map_err(failed("cannot create", &plots))?;
+    Ok(plots)
+}
+
+/// The run folder that a user named, by its path or by `latest`; it need not have a checkpoint.
+pub(crate) fn folder(path: &Path) -> Result<PathBuf, Diagnostic> {
+    let path = named(path)?;
+    if !path.is_dir() {
+        let title = format!("there is no run at {}", path.display());
+        return Err(advise(Diagnostic::new(Exit::Data, title), &path));
+    }
+    let real = real(&path);
+    if cotangent_board::runs::is_run(&real) {
+        return Ok(real);
+    }
+    let title =
+        format!("{} is no run folder: it has no run.json and no folder `checkpoints`", path.display());
+    Err(list(Diagnostic::new(Exit::Data, title), &path, None))
+}
+
+/// Makes `latest` lead to the newest of the other runs, where it led to one that is gone.
+pub(crate) fn forget(gone: &Path) {
+    let Some(out) = gone.parent() else { return };
+    let latest = out.join(LATEST);
+    let name = gone.file_name().map(|n| n.to_string_lossy().into_owned());
+    if name.is_none() || cotangent_board::runs::latest(out) != name {
+        return;
+    }
+    let begun = |run: &PathBuf| fs::metadata(run.join("config.toml")).and_then(|m| m.modified()).ok();
+    let others = cotangent_board::runs::list(out).unwrap_or_default();
+    // What leads nowhere is worse than nothing.
+    let _ = fs::remove_file(&latest);
+    if let Some(newest) = others.into_iter().max_by_key(begun) {
+        let _ = point(&newest);
+    }
+}
+
+/// `runs/latest` becomes `runs/lenet5-mnist-001`, as people write it.
+fn real(path: &Path) -> PathBuf {
+    let real = fs::canonicalize(path).ok().filter(|_| path.is_symlink());
+    let name = real.as_deref().and_then(Path::file_name);
+    name.map_or_else(|| path.to_path_buf(), |name| path.with_file_name(name))
+}
+
+/// The path, or where `latest` leads where it is a text file with a folder's name.
+fn named(path: &Path) -> Result<PathBuf, Diagnostic> {
+    let mut path = path.to_path_buf();
+    if path.file_name().is_some_and(|n| n == LATEST) && path.is_file() {
+        let name = fs::read_to_string(&path).map_err(failed("cannot read", &path))?;
+        path.set_file_name(name.trim());
+    }
+    Ok(path)
+}
+
 fn checkpoint_in(run: &Path, kind: Kind) -> PathBuf {
     run.join("checkpoints").join(format!("{}.safetensors", kind.name()))
 }
@@ -386,12 +449,7 @@ pub(crate) struct Found {
 
 /// Finds the checkpoint that `path` means; of a run folder, the one of `kind`.
 pub(crate) fn find(path: &Path, kind: Kind) -> Result<Found, Diagnostic> {
-    let mut path = path.to_path_buf();
-    // `latest` may be a text file with the folder's name.
-    if path.file_name().is_some_and(|n| n == LATEST) && path.is_file() {
-        let name = fs::read_to_string(&path).map_err(failed("cannot read", &path))?;
-        path.set_file_name(name.trim());
-    }
+    let path = named(path)?;
     if path.is_file() {
         let folder = path.parent().filter(|p| p.file_name().is_some_and(|n| n == "checkpoints"));
         let run = folder
@@ -402,11 +460,7 @@ pub(crate) fn find(path: &Path, kind: Kind) -> Result<Found, Diagnostic> {
     if path.is_dir() {
         let checkpoint = checkpoint_in(&path, kind);
         if checkpoint.is_file() {
-            let path =
-                fs::canonicalize(&path).ok().filter(|_| path.is_symlink()).map_or(path.clone(), |real| {
-                    // `runs/latest` becomes `runs/lenet5-mnist-001`, as people write it.
-                    real.file_name().map_or(path.clone(), |name| path.with_file_name(name))
-                });
+            let path = real(&path);
             return Ok(Found { checkpoint: checkpoint_in(&path, kind), run: Some(path) });
         }
         if !path.join("checkpoints").is_dir() {

@@ -130,6 +130,8 @@ pub(crate) struct Trainer<'c> {
     steps_per_epoch: u64,
     began: Instant,
     started: String,
+    /// What git has checked out.
+    commit: Option<String>,
     /// The last evaluation on the test examples in this process.
     tested: Option<Evaluation>,
 }
@@ -156,6 +158,7 @@ impl<'c> Trainer<'c> {
             steps_per_epoch,
             began: Instant::now(),
             started: now(),
+            commit: machine::commit(),
             tested: None,
             console,
             signals,
@@ -406,9 +409,12 @@ impl<'c> Trainer<'c> {
             started: self.started.clone(),
             ended: (status != Status::Running).then(now),
             pid: std::process::id(),
+            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+            git: self.commit.clone(),
             host: machine::host(),
             device: self.parts.device.to_string(),
             isa: isa().name().into(),
+            features: machine::features().into_iter().map(String::from).collect(),
             threads: self.parts.threads,
             seed: about.config.seed,
             epochs: about.position.epoch,
