@@ -257,6 +257,12 @@ pub fn histogram(values: &[f64], bins: usize) -> (Vec<f64>, Vec<u64>) {
     ((0..bins).map(limit).collect(), counts)
 }
 
+/// The step of each whole event at the beginning of a file, the first one, which tells the version, left out.
+#[must_use]
+pub fn steps(bytes: &[u8]) -> Vec<i64> {
+    records(bytes).skip(1).map(|(_, event)| event.step).collect()
+}
+
 /// The whole records at the beginning of a file, with their events.
 fn records(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], Event)> {
     std::iter::from_fn(move || {

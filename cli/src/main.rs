@@ -33,6 +33,7 @@ use crate::diagnostic::{Diagnostic, Exit};
 use crate::flags::{Cli, Color, Command};
 
 fn main() -> ExitCode {
+    signal::no_memory_is_exit_5();
     // Also mistakes on the command line are shown in the colours that it asks for.
     let color = Color::among(std::env::args_os());
     color.choice().write_global();

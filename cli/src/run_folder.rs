@@ -215,6 +215,7 @@ impl RunFolder {
             // Some network file systems have no locks: then nothing guards the folder, and it still works.
             Err(TryLockError::Error(_)) => {}
         }
+        sweep(&path);
         let (metrics, steps, log) = (append(METRICS)?, append(STEPS)?, append("log.txt")?);
         Ok(RunFolder { metrics, steps, log, resumed: true, _lock: lock, path })
     }
@@ -375,6 +376,23 @@ fn write_aside(path: &Path, bytes: &[u8], sync: bool) -> Result<(), Diagnostic> 
         let _ = fs::remove_file(&aside);
         Diagnostic::io(Exit::Failure, "cannot write", path, &error)
     })
+}
+
+/// Removes what processes that were killed left behind while they wrote files aside; the caller holds the lock.
+fn sweep(run: &Path) {
+    let aside = |name: &str| {
+        let digits = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.')).map(|(_, pid)| pid);
+        digits.is_some_and(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()))
+    };
+    for folder in [run.to_path_buf(), run.join("checkpoints"), run.join("plots")] {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let is_file = entry.file_type().is_ok_and(|t| t.is_file());
+            if is_file && entry.file_name().to_str().is_some_and(aside) {
+                // What cannot be removed harms nothing.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
 }
 
 /// The folder `plots` of a run.

@@ -5,16 +5,24 @@
 use std::io;
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGABRT, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator;
 
 use crate::diagnostic::Exit;
 
 /// Signals this close together are one request: `timeout` and batch systems send each to the process and its group.
 const ECHO: Duration = Duration::from_millis(250);
+
+/// Rust aborts where a small allocation fails, after it has said `memory allocation of N bytes failed`. From now on
+/// such an end has the exit code of memory that has no room.
+pub(crate) fn no_memory_is_exit_5() {
+    let always = Arc::new(AtomicBool::new(true));
+    // Without it the end is an abort, as it would be anyhow.
+    let _ = signal_hook::flag::register_conditional_shutdown(SIGABRT, Exit::Device.code().into(), always);
+}
 
 /// Whether somebody asked the program to stop.
 #[derive(Clone, Debug, Default)]
