@@ -28,7 +28,7 @@ mod loader;
 mod sampling;
 mod split;
 
-pub use augment::{Draw, Flip, Shift, Transform};
+pub use augment::{Draw, Flip, Rotate, Shift, Transform};
 pub use dataset::{Dataset, Subset, TensorDataset};
 pub use generator::Generator;
 pub use idx::{Elements, Idx};
@@ -48,6 +48,7 @@ enum Purpose {
     Shift = 4,
     Flip = 5,
     Generator = 6,
+    Rotate = 7,
 }
 
 impl Purpose {

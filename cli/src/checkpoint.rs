@@ -67,9 +67,12 @@ pub(crate) struct About {
     pub(crate) config: Config,
     /// Names of the classes, in the order of the model's outputs.
     pub(crate) classes: Vec<String>,
-    /// Channels, height and width of an input.
+    /// Channels, height and width of an input; or the number of its features.
     pub(crate) input_shape: Vec<usize>,
-    /// How pixels become inputs.
+    /// Names of the columns in the order of the inputs; none where inputs are pictures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) features: Vec<String>,
+    /// How numbers of files become inputs.
     pub(crate) normalisation: Normalisation,
     /// Where the run stands.
     pub(crate) position: Position,
@@ -86,13 +89,32 @@ pub(crate) struct About {
     pub(crate) checksum: String,
 }
 
-/// x = (pixel / 255 − mean) / std, by channel.
+/// x = (number · scale − mean) / std, by channel or by feature; found from the training examples alone. What is missing
+/// becomes the mean.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Normalisation {
+    /// 1/255 for pixels, else 1.
+    #[serde(default = "of_pixels", skip_serializing_if = "is_of_pixels")]
+    pub(crate) scale: f64,
     /// μ.
     pub(crate) mean: Vec<f64>,
     /// σ.
     pub(crate) std: Vec<f64>,
+}
+
+fn of_pixels() -> f64 {
+    1.0 / 255.0
+}
+
+fn is_of_pixels(scale: &f64) -> bool {
+    *scale == of_pixels()
+}
+
+impl Normalisation {
+    /// Of pixels from 0 to 255.
+    pub(crate) fn pixels(mean: Vec<f64>, std: Vec<f64>) -> Self {
+        Normalisation { scale: of_pixels(), mean, std }
+    }
 }
 
 /// How far a run has come.
@@ -121,6 +143,9 @@ pub(crate) struct Best {
     pub(crate) epoch: u64,
     /// Its validation loss.
     pub(crate) val_loss: f64,
+    /// The validation figure that made it the best, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) score: Option<f64>,
 }
 
 impl About {
@@ -139,6 +164,7 @@ impl About {
             config,
             classes,
             input_shape,
+            features: Vec::new(),
             normalisation,
             position: Position::default(),
             rng: BTreeMap::new(),
@@ -305,10 +331,10 @@ mod tests {
         // A number that a careless reader of JSON gets wrong in its last bit.
         config.optim.lr = Some(0.065_348_165_781_472_07);
         let classes = (0..10).map(|d| d.to_string()).collect();
-        let normalisation = Normalisation { mean: vec![0.1307], std: vec![0.3081] };
+        let normalisation = Normalisation::pixels(vec![0.1307], vec![0.3081]);
         let mut about = About::new(config, "avx512", classes, vec![1, 28, 28], normalisation);
         about.position.loss_sum = 123.456_789_012_345_67;
-        about.best = Some(Best { epoch: 2, val_loss: 0.1 + 0.2 });
+        about.best = Some(Best { epoch: 2, val_loss: 0.1 + 0.2, score: None });
         about.rng.insert("dropout".into(), [7, 1, i64::MAX]);
         let tensors = [("fc.weight", &[1.0, 2.0][..]), ("optim.momentum_buffer.fc.weight", &[0.5, 0.25])];
         let tensors = tensors.map(|(name, x)| (name.to_string(), stored(x))).into();

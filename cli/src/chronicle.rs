@@ -171,7 +171,7 @@ impl Chronicle {
                 write_unsynced(&plots.join("mistakes.svg"), report::mistakes(&found).as_bytes())?;
             }
         }
-        if let Some((layer, tiles)) = filters(&model.state_dict(), data.shape) {
+        if let Some((layer, tiles)) = filters(&model.state_dict(), data.sides()) {
             let file = plots.join(format!("filters-{layer}.png"));
             write_unsynced(&file, &sheet(&tiles))?;
         }
@@ -250,7 +250,7 @@ fn worst(model: &Model, data: &Data, test: &Evaluation) -> Result<Vec<Mistake>, 
     found.truncate(SHOWN);
     for mistake in &mut found {
         if let Some(picture) =
-            picture(data.test.get(&[mistake.index])?.first(), data.shape, &data.normalisation)?
+            picture(data.test.get(&[mistake.index])?.first(), data.sides(), &data.normalisation)?
         {
             mistake.png = report::base64(&picture.png(1));
         }
@@ -268,13 +268,20 @@ pub(crate) fn picture(
     let Some(x) = x.filter(|_| height > 1 && width > 1) else { return Ok(None) };
     let shown = if channels == 3 { 3 } else { 1 };
     let values = x.try_to_vec::<f64>()?;
-    let level = |i: usize, x: f64| {
+    let number = |i: usize, x: f64| {
         let c = i / (height * width);
         let of = |all: &[f64], other: f64| all.get(c).or(all.first()).copied().unwrap_or(other);
-        ((x * of(&normalisation.std, 1.0) + of(&normalisation.mean, 0.0)) * 255.0).round().clamp(0.0, 255.0)
-            as u8
+        x * of(&normalisation.std, 1.0) + of(&normalisation.mean, 0.0)
     };
-    let bytes = values.into_iter().take(shown * height * width).enumerate().map(|(i, x)| level(i, x));
+    let values = values.into_iter().take(shown * height * width).enumerate();
+    let numbers: Vec<f64> = values.map(|(i, x)| number(i, x)).collect();
+    // What is no level of a picture is shown between its own extremes.
+    let (low, high) = match normalisation.scale < 1.0 {
+        true => (0.0, 1.0),
+        false => numbers.iter().fold((f64::MAX, f64::MIN), |(low, high), x| (x.min(low), x.max(high))),
+    };
+    let span = if high > low { high - low } else { 1.0 };
+    let bytes = numbers.iter().map(|x| ((x - low) / span * 255.0).round().clamp(0.0, 255.0) as u8);
     Ok(Some(Picture { channels: shown, height, width, bytes: bytes.collect() }))
 }
 
@@ -328,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_picture_is_what_it_was_before_it_was_normalised() {
-        let known = Normalisation { mean: vec![0.5], std: vec![0.25] };
+        let known = Normalisation::pixels(vec![0.5], vec![0.25]);
         let x = Tensor::from([[[-2.0, 0.0], [2.0, 1.0]]]);
         let found = picture(Some(&x), [1, 2, 2], &known).unwrap().unwrap();
         assert_eq!(found.bytes, [0, 128, 255, 191]);

@@ -3,10 +3,7 @@
 //! The structs below are the single source of keys, types and defaults; [`layers`] merges files and flags into
 //! them and finds the text to underline when something does not fit.
 
-pub(crate) mod layers;
-
 use std::fmt;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -32,27 +29,32 @@ macro_rules! names {
     };
 }
 
+mod data;
+pub(crate) mod layers;
+mod network;
+
+pub(crate) use data::{DataConfig, DataName, FilterName, Kind, MissingName, SamplerName};
+pub(crate) use network::{
+    Activation, BatchNorm2dConfig, Conv2dConfig, FlattenConfig, LayerConfig, LinearConfig, PoolConfig, Sides,
+};
+
 names! {
     /// The network.
     ModelName {
+        /// What suits the examples: lenet5 for pictures of 28×28, cnn for larger ones, mlp for all others.
+        Auto = "auto",
         /// LeNet-5 with ReLU and max pooling, 61,706 parameters.
         Lenet5 = "lenet5",
         /// A multilayer perceptron.
         Mlp = "mlp",
         /// Softmax regression: one linear layer.
         Softmax = "softmax",
-    }
-}
-
-names! {
-    /// The order in which examples are visited.
-    SamplerName {
-        /// A new permutation every epoch.
-        Shuffled = "shuffled",
-        /// 1..N, 1..N, …
-        Cyclic = "cyclic",
-        /// Each drawn independently, with replacement.
-        Iid = "iid",
+        /// Convolutions of 3×3 with batch norm and pooling, as deep as the pictures allow.
+        Cnn = "cnn",
+        /// ResNet-18 for small colour pictures.
+        Resnet18 = "resnet18",
+        /// What `[[layers]]` say.
+        Layers = "layers",
     }
 }
 
@@ -79,6 +81,10 @@ names! {
         Constant = "constant",
         /// Times `gamma` every `step_epochs` epochs.
         Step = "step",
+        /// Times `gamma` at each epoch of `milestones`.
+        MultiStep = "multi-step",
+        /// Times `gamma` over every epoch, a little at each step.
+        Exponential = "exponential",
         /// Half a cosine from `lr` down to `min_lr` at the end of the run.
         Cosine = "cosine",
         /// A straight line from `lr` to `lr · end_factor` at the end of the run.
@@ -87,6 +93,20 @@ names! {
         OneCycle = "one-cycle",
         /// Times `factor` when the validation loss has not fallen for `patience` epochs.
         Plateau = "plateau",
+    }
+}
+
+names! {
+    /// What makes an epoch the best.
+    BestName {
+        /// The lowest validation loss.
+        Loss = "loss",
+        /// The highest validation accuracy.
+        Accuracy = "accuracy",
+        /// The highest mean of the classes' F1.
+        MacroF1 = "macro_f1",
+        /// The highest mean of the classes' recalls.
+        BalancedAccuracy = "balanced_accuracy",
     }
 }
 
@@ -139,57 +159,6 @@ impl fmt::Display for DeviceName {
     }
 }
 
-/// Where examples come from: `mnist`, or `idx:DIR`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(crate) enum DataName {
-    /// The bundled MNIST.
-    Mnist,
-    /// A folder with four IDX files under MNIST's names, gzipped or not.
-    Idx(PathBuf),
-}
-
-impl TryFrom<String> for DataName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match (text.as_str(), text.strip_prefix("idx:")) {
-            ("mnist", _) => Ok(DataName::Mnist),
-            (_, Some("")) => Err("`idx:` lacks its folder, expected such as `idx:data/fashion`".into()),
-            (_, Some(folder)) => Ok(DataName::Idx(folder.into())),
-            (other, None) => Err(format!("unknown data set `{other}`, expected `mnist` or `idx:DIR`")),
-        }
-    }
-}
-
-impl From<DataName> for String {
-    fn from(data: DataName) -> String {
-        data.to_string()
-    }
-}
-
-impl DataName {
-    /// A short name, for a run folder: `mnist`, or the folder's own name.
-    pub(crate) fn short(&self) -> String {
-        let folder = match self {
-            DataName::Mnist => return "mnist".into(),
-            DataName::Idx(folder) => folder,
-        };
-        let name = folder.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
-        let clean: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
-        if clean.is_empty() { "idx".into() } else { clean }
-    }
-}
-
-impl fmt::Display for DataName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DataName::Mnist => f.write_str("mnist"),
-            DataName::Idx(folder) => write!(f, "idx:{}", folder.display()),
-        }
-    }
-}
-
 /// Defaults of the settings that only some rules and schedules have: PyTorch's.
 mod default {
     pub(super) const MOMENTUM: f64 = 0.9;
@@ -198,6 +167,7 @@ mod default {
     pub(super) const EPS: f64 = 1e-8;
     pub(super) const STEP_EPOCHS: u64 = 5;
     pub(super) const GAMMA: f64 = 0.1;
+    pub(super) const DECAY: f64 = 0.9;
     pub(super) const MIN_LR: f64 = 0.0;
     pub(super) const END_FACTOR: f64 = 0.0;
     pub(super) const PCT_START: f64 = 0.3;
@@ -227,47 +197,23 @@ pub(crate) struct Config {
     pub(crate) train: TrainConfig,
     /// What is written beside the checkpoints.
     pub(crate) log: LogConfig,
+    /// The network, layer by layer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) layers: Vec<LayerConfig>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             seed: 0,
-            model: ModelName::Lenet5,
+            model: ModelName::Auto,
             device: DeviceName::Auto,
             threads: 0,
             data: DataConfig::default(),
             optim: OptimConfig::default(),
             train: TrainConfig::default(),
             log: LogConfig::default(),
-        }
-    }
-}
-
-/// `[data]`: the examples and the order in which they are visited.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct DataConfig {
-    /// Where they come from.
-    pub(crate) name: DataName,
-    /// Examples in a step.
-    pub(crate) batch: usize,
-    /// Their order.
-    pub(crate) sampler: SamplerName,
-    /// Whether a last, shorter batch is left out.
-    pub(crate) drop_last: bool,
-    /// Training examples held out for validation: a share below 1, or a number of examples.
-    pub(crate) val_split: f64,
-}
-
-impl Default for DataConfig {
-    fn default() -> Self {
-        DataConfig {
-            name: DataName::Mnist,
-            batch: 64,
-            sampler: SamplerName::Shuffled,
-            drop_last: false,
-            val_split: 0.0,
+            layers: Vec::new(),
         }
     }
 }
@@ -300,6 +246,9 @@ pub(crate) struct OptimConfig {
     pub(crate) weight_decay: Option<f64>,
     /// Largest norm of the whole gradient; 0 is no limit.
     pub(crate) clip_norm: f64,
+    /// Largest size of a single number of the gradient; 0 is no limit.
+    #[serde(skip_serializing_if = "is_0")]
+    pub(crate) clip_value: f64,
     /// How the rate moves.
     pub(crate) schedule: ScheduleConfig,
 }
@@ -315,9 +264,14 @@ impl Default for OptimConfig {
             eps: None,
             weight_decay: None,
             clip_norm: 0.0,
+            clip_value: 0.0,
             schedule: ScheduleConfig::default(),
         }
     }
+}
+
+fn is_0(x: &f64) -> bool {
+    *x == 0.0
 }
 
 /// `optim.schedule`: how the learning rate moves; `schedule = "cosine"` is short for `{ name = "cosine" }`.
@@ -330,7 +284,10 @@ pub(crate) struct ScheduleConfig {
     /// Of step: epochs between two changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) step_epochs: Option<u64>,
-    /// Of step: the factor of a change.
+    /// Of multi-step: the epochs after which it changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) milestones: Option<Vec<u64>>,
+    /// Of step, multi-step and exponential: the factor of a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) gamma: Option<f64>,
     /// Of cosine and plateau: the lowest rate.
@@ -362,6 +319,7 @@ impl ScheduleConfig {
             name,
             warmup_steps: 0,
             step_epochs: None,
+            milestones: None,
             gamma: None,
             min_lr: None,
             end_factor: None,
@@ -390,6 +348,7 @@ impl<'de> Deserialize<'de> for ScheduleConfig {
             #[serde(default)]
             warmup_steps: u64,
             step_epochs: Option<u64>,
+            milestones: Option<Vec<u64>>,
             gamma: Option<f64>,
             min_lr: Option<f64>,
             end_factor: Option<f64>,
@@ -420,6 +379,7 @@ impl<'de> Deserialize<'de> for ScheduleConfig {
                     name: fields.name.unwrap_or_else(|| ScheduleConfig::default().name),
                     warmup_steps: fields.warmup_steps,
                     step_epochs: fields.step_epochs,
+                    milestones: fields.milestones,
                     gamma: fields.gamma,
                     min_lr: fields.min_lr,
                     end_factor: fields.end_factor,
@@ -442,13 +402,73 @@ impl<'de> Deserialize<'de> for ScheduleConfig {
 pub(crate) struct TrainConfig {
     /// Passes over the training examples.
     pub(crate) epochs: u64,
-    /// Epochs without a better validation loss after which the run stops; 0 is never.
+    /// Epochs without a better one after which the run stops; 0 is never.
     pub(crate) patience: u64,
+    /// Which validation figure says which epoch is the best: loss, accuracy, macro_f1, balanced_accuracy.
+    #[serde(skip_serializing_if = "is_loss")]
+    pub(crate) best: BestName,
+    /// How much an example of each class counts in the training loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) class_weights: Option<ClassWeights>,
+    /// How much of each target is spread evenly over all classes.
+    #[serde(skip_serializing_if = "is_0")]
+    pub(crate) label_smoothing: f64,
+}
+
+fn is_loss(best: &BestName) -> bool {
+    *best == BestName::Loss
+}
+
+/// `train.class_weights`: `"balanced"`, or a number for each class.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ClassWeights {
+    /// Examples / (classes · examples of the class).
+    Balanced,
+    /// These.
+    Each(Vec<f64>),
+}
+
+impl Serialize for ClassWeights {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            ClassWeights::Balanced => serializer.serialize_str("balanced"),
+            ClassWeights::Each(weights) => weights.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ClassWeights {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> serde::de::Visitor<'de> for Either {
+            type Value = ClassWeights;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"balanced\", or a number for each class in brackets")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ClassWeights, E> {
+                match text {
+                    "balanced" => Ok(ClassWeights::Balanced),
+                    other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),
+                }
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, seq: A) -> Result<ClassWeights, A::Error> {
+                Deserialize::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))
+                    .map(ClassWeights::Each)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        TrainConfig { epochs: 8, patience: 0 }
+        TrainConfig {
+            epochs: 8,
+            patience: 0,
+            best: BestName::Loss,
+            class_weights: None,
+            label_smoothing: 0.0,
+        }
     }
 }
 
@@ -498,7 +518,7 @@ pub(crate) enum Optimizer {
 }
 
 /// How the learning rate moves, with every setting that it has.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Schedule {
     /// It stays.
     Constant,
@@ -506,6 +526,18 @@ pub(crate) enum Schedule {
     Step {
         /// Epochs between two changes.
         epochs: u64,
+        /// The factor.
+        gamma: f64,
+    },
+    /// Times `gamma` at each milestone.
+    MultiStep {
+        /// Epochs.
+        milestones: Vec<u64>,
+        /// The factor.
+        gamma: f64,
+    },
+    /// Times `gamma` over every epoch.
+    Exponential {
         /// The factor.
         gamma: f64,
     },
@@ -542,8 +574,8 @@ pub(crate) enum Schedule {
 /// A key whose value cannot be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
-    /// The key, with dots.
-    pub(crate) key: &'static str,
+    /// The key, with dots; `layers.2` is the third layer.
+    pub(crate) key: String,
     /// What was expected and found.
     pub(crate) title: String,
     /// How to mend it.
@@ -551,8 +583,8 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    fn new(key: &'static str, title: impl Into<String>, help: impl Into<String>) -> Self {
-        Problem { key, title: title.into(), help: help.into() }
+    pub(crate) fn new(key: impl Into<String>, title: impl Into<String>, help: impl Into<String>) -> Self {
+        Problem { key: key.into(), title: title.into(), help: help.into() }
     }
 }
 
@@ -568,17 +600,17 @@ fn must(
 }
 
 /// Gives `slot` its default where the setting applies, and refuses a value where it does not.
-fn fill<T: Copy>(
+fn fill<T>(
     slot: &mut Option<T>,
     default: Option<T>,
     key: &'static str,
     owner: &str,
     owners: &str,
 ) -> Result<(), Problem> {
-    match (&slot, default) {
-        (None, _) => *slot = default,
-        (Some(_), Some(_)) => {}
-        (Some(_), None) => {
+    match (slot.is_some(), default) {
+        (false, default) => *slot = default,
+        (true, Some(_)) => {}
+        (true, None) => {
             let title = format!("`{key}` is a setting of {owners}, and this run uses {owner}");
             return Err(Problem::new(key, title, format!("leave `{key}` out, or choose {owners}")));
         }
@@ -593,16 +625,24 @@ impl Config {
         must(self.seed <= most, "seed", "at most 2^63 − 1", self.seed, "any smaller number does")?;
         must(self.threads <= 1024, "threads", "at most 1024", self.threads, "0 takes one for each core")?;
 
-        let batch = self.data.batch;
-        must(batch >= 1, "data.batch", "at least 1", batch, "64 is a good start")?;
-        let split = self.data.val_split;
-        must(
-            split.is_finite() && split >= 0.0 && (split < 1.0 || split.fract() == 0.0),
-            "data.val_split",
-            "a share from 0 to below 1, or a whole number of examples",
-            split,
-            "0.1 holds out a tenth of the training examples, 5000 holds out 5,000 of them",
-        )?;
+        self.data.resolve()?;
+        self.model = match (self.model, self.layers.is_empty()) {
+            (ModelName::Auto, true) if self.data.name == DataName::Mnist => ModelName::Lenet5,
+            (ModelName::Auto | ModelName::Layers, false) => ModelName::Layers,
+            (ModelName::Layers, true) => {
+                let help = "add them, or choose such as `model = \"cnn\"`";
+                return Err(Problem::new(
+                    "model",
+                    "`model` is `layers`, and there are no `[[layers]]`",
+                    help,
+                ));
+            }
+            (named, false) => {
+                let title = format!("`model` is `{named}`, and `[[layers]]` describe a network too");
+                return Err(Problem::new("model", title, "leave one of the two out"));
+            }
+            (other, true) => other,
+        };
 
         let epochs = self.train.epochs;
         let range = 1..=1_000_000;
@@ -614,13 +654,31 @@ impl Config {
                 "`--val-split 5000` holds out 5,000 training examples; test figures are never used",
             )
         };
-        if self.train.patience > 0 && split == 0.0 {
+        if self.train.patience > 0 && !self.has_validation() {
             return Err(needs_validation("train.patience", "`train.patience`"));
         }
-        if self.optim.schedule.name == ScheduleName::Plateau && split == 0.0 {
+        if self.optim.schedule.name == ScheduleName::Plateau && !self.has_validation() {
             return Err(needs_validation("optim.schedule", "the plateau schedule"));
         }
+        if self.train.best != BestName::Loss && !self.has_validation() {
+            return Err(needs_validation("train.best", "`train.best`"));
+        }
+        if let Some(ClassWeights::Each(weights)) = &self.train.class_weights {
+            let good = weights.iter().all(|w| w.is_finite() && *w >= 0.0) && weights.iter().any(|w| *w > 0.0);
+            let help = "\"balanced\" finds them from the training examples";
+            let found = format!("{weights:?}");
+            must(good, "train.class_weights", "finite numbers, 0 or more, not all 0", found, help)?;
+        }
+        let spread = self.train.label_smoothing;
+        let what = "from 0 to below 1";
+        must((0.0..1.0).contains(&spread), "train.label_smoothing", what, spread, "0.1 is usual")?;
         self.optim.resolve()
+    }
+
+    /// Whether examples are held out for validation, or may lie in files of their own.
+    fn has_validation(&self) -> bool {
+        self.data.val_split > 0.0
+            || matches!(self.data.name.kind(), Some(Kind::Folder | Kind::Npz | Kind::Csv))
     }
 
     /// Each setting on a line, with where its value came from.
@@ -684,6 +742,8 @@ impl OptimConfig {
         must(at_least_0(decay), "optim.weight_decay", "a finite number, 0 or more", decay, "0 is none")?;
         let clip = self.clip_norm;
         must(at_least_0(clip), "optim.clip_norm", "a finite number, 0 or more", clip, "0 is no limit")?;
+        let clip = self.clip_value;
+        must(at_least_0(clip), "optim.clip_value", "a finite number, 0 or more", clip, "0 is no limit")?;
         self.schedule.resolve(lr)
     }
 
@@ -721,10 +781,24 @@ impl ScheduleConfig {
         let (of_cycle, of_plateau) = ("the one-cycle schedule", "the plateau schedule");
         let (start, div) = (cycle.then_some(default::PCT_START), cycle.then_some(default::DIV_FACTOR));
         let (last, end) = (cycle.then_some(default::FINAL_DIV_FACTOR), linear.then_some(default::END_FACTOR));
-        let (every, gamma) = (step.then_some(default::STEP_EPOCHS), step.then_some(default::GAMMA));
+        let every = step.then_some(default::STEP_EPOCHS);
+        let gamma = match self.name {
+            Step | MultiStep => Some(default::GAMMA),
+            Exponential => Some(default::DECAY),
+            _ => None,
+        };
+        let multi = self.name == MultiStep;
+        if multi && self.milestones.as_ref().is_none_or(Vec::is_empty) {
+            let title = "the multi-step schedule changes at `optim.schedule.milestones`, and there is none";
+            let help = "write such as `schedule = { name = \"multi-step\", milestones = [4, 6] }`";
+            return Err(Problem::new("optim.schedule", title, help));
+        }
         let (factor, wait) = (plateau.then_some(default::FACTOR), plateau.then_some(default::PATIENCE));
         fill(&mut self.step_epochs, every, "optim.schedule.step_epochs", owner, of_step)?;
-        fill(&mut self.gamma, gamma, "optim.schedule.gamma", owner, of_step)?;
+        let of_gamma = "the step, multi-step or exponential schedule";
+        let none = multi.then(Vec::new);
+        fill(&mut self.milestones, none, "optim.schedule.milestones", owner, "the multi-step schedule")?;
+        fill(&mut self.gamma, gamma, "optim.schedule.gamma", owner, of_gamma)?;
         fill(&mut self.min_lr, low, "optim.schedule.min_lr", owner, of_low)?;
         fill(&mut self.end_factor, end, "optim.schedule.end_factor", owner, of_linear)?;
         fill(&mut self.pct_start, start, "optim.schedule.pct_start", owner, of_cycle)?;
@@ -767,6 +841,13 @@ impl ScheduleConfig {
                 epochs: self.step_epochs.unwrap_or(default::STEP_EPOCHS),
                 gamma: self.gamma.unwrap_or(default::GAMMA),
             },
+            ScheduleName::MultiStep => Schedule::MultiStep {
+                milestones: self.milestones.clone().unwrap_or_default(),
+                gamma: self.gamma.unwrap_or(default::GAMMA),
+            },
+            ScheduleName::Exponential => {
+                Schedule::Exponential { gamma: self.gamma.unwrap_or(default::DECAY) }
+            }
             ScheduleName::Cosine => Schedule::Cosine { min_lr: self.min_lr.unwrap_or(default::MIN_LR) },
             ScheduleName::Linear => {
                 Schedule::Linear { end_factor: self.end_factor.unwrap_or(default::END_FACTOR) }

@@ -1,15 +1,22 @@
 //! The examples of a run: which are fitted, which are held out, which are only shown.
 
-use std::path::{Path, PathBuf};
+mod files;
+mod parts;
+mod source;
 
-use cotangent::data::{Cyclic, Dataset, Elements, Idx, Iid, Images, Loader, Shuffled, Subset, split};
+use cotangent::data::{Cyclic, Dataset, Flip, Iid, Loader, Rotate, Shift, Shuffled, Subset};
+use cotangent_data::{Kind as ErrorKind, Parts};
 
-use crate::checkpoint::Normalisation;
-use crate::config::{DataConfig, DataName, SamplerName};
+use crate::checkpoint::{About, Normalisation};
+use crate::config::{ClassWeights, DataConfig, DataName, Kind, SamplerName};
 use crate::diagnostic::{Diagnostic, Exit};
 
-/// Images with their labels; a subset of those that were read.
-pub(crate) type Examples = Subset<Images>;
+pub(crate) use files::{array_options, filter, limits, table_options};
+pub(crate) use source::Source;
+use source::measured;
+
+/// Labelled examples; a subset of those that were read.
+pub(crate) type Examples = Subset<Source>;
 
 /// Everything that a run reads.
 pub(crate) struct Data {
@@ -21,12 +28,49 @@ pub(crate) struct Data {
     pub(crate) test: Examples,
     /// Names of the classes.
     pub(crate) classes: Vec<String>,
-    /// Channels, height and width of an image.
-    pub(crate) shape: [usize; 3],
-    /// How pixels become inputs.
+    /// How many examples that are fitted each class has.
+    pub(crate) counts: Vec<u64>,
+    /// Channels, height and width of an image; or the number of features.
+    pub(crate) shape: Vec<usize>,
+    /// Names of the features, where they have any.
+    pub(crate) features: Vec<String>,
+    /// How numbers of files become inputs.
     pub(crate) normalisation: Normalisation,
     /// What is odd about them, and no mistake.
     pub(crate) remarks: Vec<String>,
+    /// What comes in from outside when a picture is moved.
+    background: Vec<f32>,
+}
+
+/// What a network was trained on, for other examples to be read the same way.
+pub(crate) struct Known<'a> {
+    /// How numbers become inputs.
+    pub(crate) normalisation: Option<&'a Normalisation>,
+    /// Names of the classes.
+    pub(crate) classes: &'a [String],
+    /// Names of the features.
+    pub(crate) features: &'a [String],
+    /// Sizes of an input.
+    pub(crate) shape: &'a [usize],
+    /// Whether these are other examples than the run's own: then none is held out, and all are test examples where
+    /// the files say nothing else.
+    pub(crate) foreign: bool,
+}
+
+impl<'a> Known<'a> {
+    /// What a checkpoint knows.
+    pub(crate) fn of(about: &'a About, foreign: bool) -> Self {
+        let About { normalisation, classes, features, input_shape, .. } = about;
+        Known { normalisation: Some(normalisation), classes, features, shape: input_shape, foreign }
+    }
+}
+
+/// Channels, height and width of a shape; features are channels of one pixel.
+pub(crate) fn sides(shape: &[usize]) -> [usize; 3] {
+    match *shape {
+        [c, h, w] => [c, h, w],
+        _ => [shape.iter().product(), 1, 1],
+    }
 }
 
 /// How many examples there are.
@@ -34,45 +78,106 @@ pub(crate) fn count(examples: &Examples) -> usize {
     examples.len().unwrap_or_default()
 }
 
+impl From<cotangent_data::Error> for Diagnostic {
+    fn from(error: cotangent_data::Error) -> Self {
+        let exit = match error.kind() {
+            ErrorKind::Data => Exit::Data,
+            ErrorKind::Option => Exit::Usage,
+        };
+        error.helps().iter().fold(Diagnostic::new(exit, error.to_string()), |found, help| found.help(help))
+    }
+}
+
 impl Data {
     /// Reads the examples, and holds out as many of the training set as the configuration says. They are normalised
-    /// as `known` says, for a network that was trained that way; else by their own mean and deviation.
+    /// as is `known`, for a network that was trained that way; else by their own mean and deviation.
     pub(crate) fn load(
         config: &DataConfig,
         seed: u64,
-        known: Option<&Normalisation>,
+        known: Option<&Known<'_>>,
     ) -> Result<Self, Diagnostic> {
-        let (train, test, remarks) = read(&config.name)?;
-        let n = train.labels().len();
-        let held_out = held_out(config.val_split, n)?;
-        let (fitted, held) =
-            split(n, held_out, seed).map_err(|e| Diagnostic::from(e).exiting(Exit::Usage))?;
-        let normalisation = match (known, &config.name) {
+        let Parts { train, val, test } = files::read(config, known)?;
+        let stratified = config
+            .split
+            .stratified
+            .unwrap_or(!matches!(config.name, DataName::Mnist | DataName::Files(Kind::Idx, _)));
+        let all: Vec<usize> = (0..train.len()).collect();
+        let foreign = known.is_some_and(|k| k.foreign);
+        let mut remarks = train.remarks.clone();
+        let (rest, tested) = match &test {
+            Some(_) => (all.clone(), None),
+            None if foreign => (all.clone(), Some(all.clone())),
+            None => {
+                let split = config.test_split.unwrap_or(0.2);
+                let n = parts::count("data.test_split", split, all.len())?;
+                let (rest, held) = parts::hold_out(&train, &all, n, stratified, seed)?;
+                remarks.push(format!(
+                    "{} has no test examples of its own: {} of its {} are held out as such",
+                    config.name,
+                    held.len(),
+                    all.len()
+                ));
+                (rest, Some(held))
+            }
+        };
+        if val.is_some() && config.val_split > 0.0 {
+            let title =
+                format!("`data.val_split` holds out examples, and {} has a validation part", config.name);
+            return Err(Diagnostic::new(Exit::Usage, title).help("leave `val_split` out"));
+        }
+        let n = parts::count("data.val_split", config.val_split, rest.len())?;
+        let (fitted, held) = parts::hold_out(&train, &rest, n, stratified, seed)?;
+        let normalisation = match (known.and_then(|k| k.normalisation), &config.name) {
             (Some(known), _) => known.clone(),
             (None, DataName::Mnist) => {
-                Normalisation { mean: vec![cotangent_mnist::MEAN], std: vec![cotangent_mnist::STD] }
+                Normalisation::pixels(vec![cotangent_mnist::MEAN], vec![cotangent_mnist::STD])
             }
-            (None, DataName::Idx(_)) => measured(&train, &fitted),
+            (None, _) => measured(&train, &fitted),
         };
-        let everything: Vec<usize> = (0..test.labels().len()).collect();
-        let (shape, classes) = (train.shape(), train.classes());
-        let (train, test) = (normalised(train, &normalisation)?, normalised(test, &normalisation)?);
-        Ok(Data {
-            train: Subset::new(train.clone(), fitted)?,
-            val: Subset::new(train, held)?,
-            test: Subset::new(test, everything)?,
-            classes: (0..classes).map(|c| c.to_string()).collect(),
-            shape,
-            normalisation,
-            remarks,
-        })
+        let (shape, classes, features) = (train.shape.clone(), train.classes.clone(), train.features.clone());
+        let mut counts = vec![0; classes.len()];
+        fitted.iter().for_each(|i| counts[train.labels[*i] as usize] += 1);
+        if !matches!(config.name, DataName::Files(Kind::Idx, _)) {
+            remarks.extend(without_examples(&classes, &counts));
+        }
+        for other in [&val, &test].into_iter().flatten() {
+            remarks.extend(other.remarks.iter().cloned());
+        }
+        let train = Source::new(train, &normalisation)?;
+        let whole = |set| {
+            let source = Source::new(set, &normalisation)?;
+            let n = source.len().unwrap_or_default();
+            Ok::<_, Diagnostic>(Subset::new(source, (0..n).collect::<Vec<_>>())?)
+        };
+        let val = match val {
+            Some(set) => whole(set)?,
+            None => Subset::new(train.clone(), held)?,
+        };
+        let test = match (test, tested) {
+            (Some(set), _) => whole(set)?,
+            (None, held) => Subset::new(train.clone(), held.unwrap_or_default())?,
+        };
+        let background = train.background();
+        let train = Subset::new(train, fitted)?;
+        Ok(Data { train, val, test, classes, counts, shape, features, normalisation, remarks, background })
     }
 
-    /// Batches of the examples that are fitted, made ahead on a thread of their own.
+    /// Batches of the examples that are fitted, made and changed ahead on a thread of their own.
     pub(crate) fn batches(&self, config: &DataConfig, seed: u64) -> Loader {
         let n = count(&self.train);
         // As many as there are, so that no size that a user writes is more than memory holds.
-        let loader = Loader::new(self.train.clone(), config.batch.min(n.max(1))).drop_last(config.drop_last);
+        let mut loader =
+            Loader::new(self.train.clone(), config.batch.min(n.max(1))).drop_last(config.drop_last);
+        let augment = &config.augment;
+        if augment.flip > 0.0 {
+            loader = loader.transform(Flip::new(seed, augment.flip));
+        }
+        if augment.rotate > 0.0 {
+            loader = loader.transform(Rotate::new(seed, augment.rotate).fill(self.background.clone()));
+        }
+        if augment.shift > 0 {
+            loader = loader.transform(Shift::new(seed, augment.shift).fill(self.background.clone()));
+        }
         let loader = match config.sampler {
             SamplerName::Shuffled => loader.sampler(Shuffled::new(n, seed)),
             SamplerName::Cyclic => loader.sampler(Cyclic::new(n)),
@@ -80,12 +185,52 @@ impl Data {
         };
         loader.ahead(32)
     }
+
+    /// Channels, height and width; features are channels of one pixel.
+    pub(crate) fn sides(&self) -> [usize; 3] {
+        sides(&self.shape)
+    }
+
+    /// What people call them.
+    pub(crate) fn noun(&self) -> &'static str {
+        if self.shape.len() == 3 { "images" } else { "examples" }
+    }
+
+    /// How much an example of each class counts; `None` where all count alike.
+    pub(crate) fn weights(&self, asked: Option<&ClassWeights>) -> Result<Option<Vec<f64>>, Diagnostic> {
+        let classes = self.classes.len();
+        match asked {
+            None => Ok(None),
+            Some(ClassWeights::Balanced) => {
+                let all: u64 = self.counts.iter().sum();
+                let weight = |n: &u64| if *n == 0 { 0.0 } else { all as f64 / (classes as f64 * *n as f64) };
+                Ok(Some(self.counts.iter().map(weight).collect()))
+            }
+            Some(ClassWeights::Each(weights)) if weights.len() == classes => Ok(Some(weights.clone())),
+            Some(ClassWeights::Each(weights)) => {
+                let title = format!(
+                    "`train.class_weights` has {} numbers, and there are {classes} classes",
+                    weights.len()
+                );
+                let names = self.classes.join(", ");
+                Err(Diagnostic::new(Exit::Usage, title).help(format!("one for each, in this order: {names}")))
+            }
+        }
+    }
+}
+
+/// A word on classes that nothing can be learned about.
+fn without_examples(classes: &[String], counts: &[u64]) -> Option<String> {
+    let empty = classes.iter().zip(counts).filter(|(_, n)| **n == 0).map(|(name, _)| name.as_str());
+    let empty: Vec<&str> = empty.collect();
+    let plural = if empty.len() == 1 { "class" } else { "classes" };
+    (!empty.is_empty()).then(|| format!("no example to train on for {plural} {}", empty.join(", ")))
 }
 
 /// What examples look like, for those who compute nothing with them.
 pub(crate) struct Outline {
-    /// Channels, height and width of an image.
-    pub(crate) shape: [usize; 3],
+    /// Channels, height and width of an image; or the number of features.
+    pub(crate) shape: Vec<usize>,
     /// How many classes there are.
     pub(crate) classes: usize,
     /// Examples that are fitted.
@@ -98,176 +243,16 @@ pub(crate) struct Outline {
 pub(crate) fn outline(config: &DataConfig, seed: u64) -> Result<Outline, Diagnostic> {
     match config.name {
         DataName::Mnist => Ok(Outline {
-            shape: [1, cotangent_mnist::ROWS, cotangent_mnist::COLS],
+            shape: vec![1, cotangent_mnist::ROWS, cotangent_mnist::COLS],
             classes: cotangent_mnist::CLASSES,
-            train: cotangent_mnist::TRAIN - held_out(config.val_split, cotangent_mnist::TRAIN)?,
+            train: cotangent_mnist::TRAIN
+                - parts::count("data.val_split", config.val_split, cotangent_mnist::TRAIN)?,
             test: cotangent_mnist::TEST,
         }),
-        DataName::Idx(_) => {
+        DataName::Files(..) => {
             let data = Data::load(config, seed, None)?;
             let (train, test) = (count(&data.train), count(&data.test));
             Ok(Outline { shape: data.shape, classes: data.classes.len(), train, test })
         }
     }
-}
-
-/// The number of examples that `val_split` means, of `n`.
-fn held_out(val_split: f64, n: usize) -> Result<usize, Diagnostic> {
-    if val_split == 0.0 {
-        return Ok(0);
-    }
-    let count = if val_split < 1.0 { (val_split * n as f64).round() } else { val_split };
-    if count >= 1.0 && count < n as f64 {
-        return Ok(count as usize);
-    }
-    let title = format!("`data.val_split` {val_split} holds out {count} of {n} training examples");
-    Err(Diagnostic::new(Exit::Usage, title).help("at least one must be held out, and at least one be left"))
-}
-
-/// Training and test images, as bytes, and what is odd about them.
-fn read(name: &DataName) -> Result<(Images, Images, Vec<String>), Diagnostic> {
-    match name {
-        DataName::Mnist => {
-            let damaged = |e: cotangent_mnist::Error| Diagnostic::new(Exit::Data, e.to_string());
-            let images = |s: cotangent_mnist::Split| {
-                let shape = [1, cotangent_mnist::ROWS, cotangent_mnist::COLS];
-                Images::new(s.images, shape, s.labels, cotangent_mnist::CLASSES)
-                    .map_err(|e| Diagnostic::from(e).exiting(Exit::Data))
-            };
-            let (train, test) = rayon::join(cotangent_mnist::train, cotangent_mnist::test);
-            Ok((images(train.map_err(damaged)?)?, images(test.map_err(damaged)?)?, Vec::new()))
-        }
-        DataName::Idx(folder) => {
-            let mut remarks = Vec::new();
-            let mut files = |part: &str| {
-                let mut file = |kind| idx_file(folder, part, kind, &mut remarks);
-                Ok::<_, Diagnostic>((file("images-idx3-ubyte")?, file("labels-idx1-ubyte")?))
-            };
-            let ((images, labels), (test_images, test_labels)) = (files("train")?, files("t10k")?);
-            let classes = classes(&labels)?;
-            let train = Images::from_idx(&images, &labels, classes)?;
-            let test = Images::from_idx(&test_images, &test_labels, classes)?;
-            if test.labels().is_empty() {
-                return Err(Diagnostic::new(Exit::Data, format!("{} holds no image", test_images.display())));
-            }
-            if train.shape() != test.shape() {
-                let ([a, b, c], [d, e, f]) = (train.shape(), test.shape());
-                let (one, other) = (images.display(), test_images.display());
-                let title = format!("{one} holds images of {a}×{b}×{c}, and {other} of {d}×{e}×{f}");
-                return Err(Diagnostic::new(Exit::Data, title).help("both must come from the same data set"));
-            }
-            if train.shape().contains(&0) {
-                let title = format!("{} holds images without a pixel", images.display());
-                return Err(Diagnostic::new(Exit::Data, title));
-            }
-            remarks.extend(mostly_empty(train.labels(), classes, &labels));
-            Ok((train, test, remarks))
-        }
-    }
-}
-
-/// The file of a part under one of the names that it has in the wild.
-fn idx_file(folder: &Path, part: &str, kind: &str, remarks: &mut Vec<String>) -> Result<PathBuf, Diagnostic> {
-    let plain = format!("{part}-{kind}");
-    let dotted = plain.replace("-idx", ".idx");
-    let names = [plain.clone(), format!("{plain}.gz"), dotted.clone(), format!("{dotted}.gz")];
-    let there: Vec<PathBuf> =
-        names.iter().map(|name| folder.join(name)).filter(|path| path.symlink_metadata().is_ok()).collect();
-    let files: Vec<&PathBuf> = there.iter().filter(|path| path.is_file()).collect();
-    let help = "`idx:DIR` takes a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
-                t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte";
-    match (&files[..], &there[..]) {
-        ([file], _) => Ok((*file).clone()),
-        ([file, others @ ..], _) => {
-            let others: Vec<String> = others.iter().map(|path| path.display().to_string()).collect();
-            remarks.push(format!("{} is read, and not {}", file.display(), others.join(" and ")));
-            Ok((*file).clone())
-        }
-        ([], [other, ..]) => {
-            let is = match other.metadata() {
-                Ok(about) if about.is_dir() => "is a folder",
-                Ok(_) => "is not a regular file",
-                Err(_) => "is a link that leads nowhere",
-            };
-            let title = format!("{} {is}, and a file was expected", other.display());
-            Err(Diagnostic::new(Exit::Data, title).help(help))
-        }
-        ([], []) if !folder.is_dir() && folder.exists() => {
-            let title = format!("{} is no folder, and `idx:` names one", folder.display());
-            Err(Diagnostic::new(Exit::Data, title).help(help))
-        }
-        ([], []) => {
-            let title = format!("there is no {plain} in {}, gzipped or not", folder.display());
-            Err(Diagnostic::new(Exit::Data, title).help(help))
-        }
-    }
-}
-
-/// A word on classes of which most have no example: often one damaged label.
-fn mostly_empty(labels: &[i64], classes: usize, file: &Path) -> Option<String> {
-    let mut examples = vec![0_usize; classes];
-    labels.iter().for_each(|l| examples[*l as usize] += 1);
-    let empty = examples.iter().filter(|n| **n == 0).count();
-    if empty * 2 <= classes {
-        return None;
-    }
-    let (most, position) = (classes - 1, labels.iter().position(|l| *l as usize == classes - 1)?);
-    let times = match examples[most] {
-        1 => "once".to_string(),
-        n => format!("{n} times"),
-    };
-    Some(format!(
-        "{empty} of {classes} classes have no training example: label {most} stands in {} {times}, first at \
-         position {position}; is it meant?",
-        file.display()
-    ))
-}
-
-/// How many classes the training labels speak of. Labels 1, …, C are C classes, and the check that follows says so.
-fn classes(path: &Path) -> Result<usize, Diagnostic> {
-    let labels: Vec<i64> = match Idx::read(path)?.into_elements() {
-        Elements::U8(v) => v.into_iter().map(i64::from).collect(),
-        Elements::I32(v) => v.into_iter().map(i64::from).collect(),
-        _ => {
-            let title = format!("{} holds real numbers, and labels are whole", path.display());
-            return Err(Diagnostic::new(Exit::Data, title));
-        }
-    };
-    let (Some(least), Some(most)) = (labels.iter().min(), labels.iter().max()) else {
-        return Err(Diagnostic::new(Exit::Data, format!("{} holds no label", path.display())));
-    };
-    let classes = usize::try_from(most + i64::from(*least < 1)).unwrap_or_default();
-    if classes > labels.len() {
-        let title = format!("{} has label {most}, with {} examples in all", path.display(), labels.len());
-        return Err(Diagnostic::new(Exit::Data, title).help("labels count the classes from 0"));
-    }
-    Ok(classes)
-}
-
-/// Mean and deviation of the pixels of some images, by channel; whole numbers, so that no order of adding matters.
-fn measured(images: &Images, of: &[usize]) -> Normalisation {
-    let [channels, height, width] = images.shape();
-    let plane = height * width;
-    let mut found = Normalisation { mean: Vec::new(), std: Vec::new() };
-    for channel in 0..channels {
-        let (mut sum, mut squares) = (0_u64, 0_u64);
-        for image in of {
-            let from = (image * channels + channel) * plane;
-            for x in &images.pixels()[from..from + plane] {
-                sum += u64::from(*x);
-                squares += u64::from(*x) * u64::from(*x);
-            }
-        }
-        let n = (of.len() * plane) as f64;
-        let mean = sum as f64 / n;
-        let std = (squares as f64 / n - mean * mean).max(0.0).sqrt();
-        found.mean.push(mean / 255.0);
-        found.std.push(if std > 0.0 { std / 255.0 } else { 1.0 });
-    }
-    found
-}
-
-/// The images with their normalisation.
-pub(crate) fn normalised(images: Images, n: &Normalisation) -> Result<Images, Diagnostic> {
-    images.normalize(&n.mean, &n.std).map_err(|e| Diagnostic::from(e).exiting(Exit::Data))
 }

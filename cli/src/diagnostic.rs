@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::config::Problem;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 
 /// How the program ends.
@@ -138,6 +139,11 @@ impl Diagnostic {
         &self.0.title
     }
 
+    /// What to do about it.
+    pub(crate) fn helps(&self) -> &[String] {
+        &self.0.help
+    }
+
     /// The whole message, as it goes to the terminal; `styled` with colours.
     pub(crate) fn render(&self, styled: bool) -> String {
         let parts = &*self.0;
@@ -171,6 +177,14 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(false))
+    }
+}
+
+impl From<Problem> for Diagnostic {
+    /// Without the place where it was written.
+    fn from(problem: Problem) -> Self {
+        let found = Diagnostic::new(Exit::Usage, problem.title);
+        if problem.help.is_empty() { found } else { found.help(problem.help) }
     }
 }
 

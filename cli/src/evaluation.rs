@@ -52,6 +52,30 @@ impl Evaluation {
         self.correct() as f64 / self.examples() as f64
     }
 
+    /// The mean over the classes of 2PR/(P + R), of precision P and recall R; classes that are neither there nor
+    /// predicted do not count.
+    pub(crate) fn macro_f1(&self) -> f64 {
+        let of_class = |c: usize| {
+            let (there, taken) = (self.confusion[c].iter().sum::<u64>(), self.taken(c));
+            (there + taken > 0).then(|| 2.0 * self.confusion[c][c] as f64 / (there + taken) as f64)
+        };
+        mean((0..self.confusion.len()).filter_map(of_class))
+    }
+
+    /// The mean of the classes' recalls; classes without an example do not count.
+    pub(crate) fn balanced_accuracy(&self) -> f64 {
+        let of_class = |c: usize| {
+            let there = self.confusion[c].iter().sum::<u64>();
+            (there > 0).then(|| self.confusion[c][c] as f64 / there as f64)
+        };
+        mean((0..self.confusion.len()).filter_map(of_class))
+    }
+
+    /// How many were taken for this class.
+    fn taken(&self, class: usize) -> u64 {
+        self.confusion.iter().map(|row| row[class]).sum()
+    }
+
     /// The mistakes that were made most often.
     pub(crate) fn hardest(&self, most: usize) -> Vec<Confusion> {
         let cells = self.confusion.iter().enumerate().flat_map(|(truth, row)| {
@@ -74,6 +98,11 @@ impl Evaluation {
             .collect();
         (!words.is_empty()).then(|| format!("hardest: {}", words.join(", ")))
     }
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, n) = values.fold((0.0, 0.0), |(sum, n), x| (sum + x, n + 1.0));
+    sum / n
 }
 
 /// Evaluates networks; what it learns about their shapes is kept for the next time.
@@ -155,6 +184,16 @@ impl Evaluator {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rare_classes_count_as_much_in_the_means() {
+        // scikit-learn: f1_score(average="macro") and balanced_accuracy_score of 8 a's, 1 b taken for an a, no c.
+        let confusion = vec![vec![8, 0, 0], vec![1, 1, 0], vec![0, 0, 0]];
+        let found = Evaluation { loss: 0.0, confusion, ..Evaluation::default() };
+        let f1 = (16.0 / 17.0 + 2.0 / 3.0) / 2.0;
+        assert!((found.macro_f1() - f1).abs() < 1e-12);
+        assert!((found.balanced_accuracy() - 0.75).abs() < 1e-12);
+    }
 
     #[test]
     fn figures_follow_from_the_table() {

@@ -85,10 +85,20 @@ pub(crate) struct Figures {
     /// Accuracy on the held-out examples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) val_acc: Option<f64>,
+    /// Mean of the classes' F1 on the held-out examples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) val_macro_f1: Option<f64>,
+    /// Mean of the classes' recalls on the held-out examples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) val_balanced_acc: Option<f64>,
     /// Mean loss on the test examples: shown, never used.
     pub(crate) test_loss: f64,
     /// Accuracy on the test examples: shown, never used.
     pub(crate) test_acc: f64,
+    /// Mean of the classes' F1 on the test examples: shown, never used.
+    pub(crate) test_macro_f1: f64,
+    /// Mean of the classes' recalls on the test examples: shown, never used.
+    pub(crate) test_balanced_acc: f64,
 }
 
 /// The figures of one step.

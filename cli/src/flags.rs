@@ -111,7 +111,7 @@ pub(crate) enum Command {
     Train(Box<Train>),
     /// Accuracy, loss and a table by class of a trained model
     Eval(Eval),
-    /// Classify pictures (PNG files, folders of them, IDX files, or stdin)
+    /// Classify pictures, folders of them, rows of a table, or stdin
     Predict(Predict),
     /// Layers, output sizes, parameters, multiply-adds, memory
     Summary(Summary),
@@ -142,10 +142,10 @@ pub(crate) struct Settings {
     /// A setting by its key, such as optim.momentum=0.95; may be repeated
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// The network: lenet5, mlp, softmax
+    /// The network: auto, lenet5, cnn, mlp, softmax, resnet18; or [[layers]] in --config
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// The examples: mnist, or idx:DIR with four IDX files
+    /// The examples: mnist, folder:DIR, csv:FILE, npz:FILE, idx:DIR, cifar10:DIR
     #[arg(long)]
     pub(crate) data: Option<String>,
     /// Passes over the training examples
@@ -270,7 +270,7 @@ pub(crate) struct Eval {
     /// Which examples: train, val (those held out of the training set), test
     #[arg(long, value_name = "WHICH", default_value = "test", hide_possible_values = true)]
     pub(crate) split: Split,
-    /// Other examples than the run's: mnist, or idx:DIR
+    /// Other examples than the run's, as `train --data` takes them
     #[arg(long)]
     pub(crate) data: Option<String>,
     /// Examples in a step; changes speed and memory only
@@ -301,13 +301,16 @@ pub(crate) enum Split {
 pub(crate) struct Predict {
     /// A run folder or a checkpoint
     pub(crate) run: PathBuf,
-    /// PNG files, folders of them, IDX files of images, or - for a PNG on stdin
+    /// Pictures (PNG, JPEG, BMP, TIFF), folders of them, CSV, NPY, NPZ or IDX files, or - for stdin
     #[arg(required = true, value_name = "PICTURE")]
     pub(crate) pictures: Vec<PathBuf>,
     /// How many classes to show for each picture
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top: u32,
-    /// Whether to swap dark and light: always, never, or auto (for dark ink on light paper)
+    /// How to write the answers: text, csv, json
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    pub(crate) format: OutputFormat,
+    /// Whether to swap dark and light of digits: always, never, or auto (for dark ink on light paper)
     #[arg(long, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     pub(crate) invert: Invert,
 }
@@ -315,8 +318,19 @@ pub(crate) struct Predict {
 const AFTER_PREDICT: &str = "\
 Examples:
   cotangent predict runs/latest seven.png
-  cotangent predict runs/latest scans/ --top 1 --json
+  cotangent predict runs/latest scans/ --format csv > answers.csv
   cotangent predict runs/latest - < seven.png";
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people.
+    Text,
+    /// A line each, with the probability of every class.
+    Csv,
+    /// An object each.
+    Json,
+}
 
 /// Whether to swap dark and light.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

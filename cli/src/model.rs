@@ -3,13 +3,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use cotangent::models::{LeNet5, Mlp, SoftmaxRegression};
-use cotangent::nn::{Module, ParametersExt, Summary};
+use cotangent::models::{LeNet5, Mlp, ResNet18, SoftmaxRegression};
+use cotangent::nn::{
+    AvgPool2d, BatchNorm2d, Call, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Module, ParametersExt, Relu,
+    Sequential, Sigmoid, Summary, Tanh,
+};
+use cotangent::ops::Pool;
 use cotangent::{DType, Device, Rng, Shape, Spec, Tensor, shapes};
 use safetensors::tensor::Dtype;
 
 use crate::checkpoint::{About, Checkpoint, Stored};
-use crate::config::ModelName;
+use crate::config::{
+    Activation, BatchNorm2dConfig, Config, Conv2dConfig, FlattenConfig, LayerConfig, LinearConfig, ModelName,
+    PoolConfig, Problem, Sides,
+};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::machine;
 
@@ -19,49 +26,276 @@ pub(crate) type Model = Arc<dyn Module>;
 /// Widths of the hidden layers of [`ModelName::Mlp`].
 const HIDDEN: [usize; 2] = [512, 512];
 
-/// The network for images of `shape` and so many classes, its parameters drawn from `seed`.
-fn network(name: ModelName, shape: [usize; 3], classes: usize, seed: u64) -> Model {
+/// What a network is made of, whatever the examples are.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Architecture {
+    /// Its name.
+    pub(crate) name: ModelName,
+    /// Its layers, where the name leaves them open.
+    pub(crate) layers: Vec<LayerConfig>,
+}
+
+impl From<ModelName> for Architecture {
+    fn from(name: ModelName) -> Self {
+        Architecture { name, layers: Vec::new() }
+    }
+}
+
+impl From<&Config> for Architecture {
+    fn from(config: &Config) -> Self {
+        Architecture { name: config.model, layers: config.layers.clone() }
+    }
+}
+
+/// The network for such examples, where nobody named one.
+pub(crate) fn suitable(name: ModelName, shape: &[usize]) -> ModelName {
+    match (name, shape) {
+        (ModelName::Auto, [_, 28, 28]) => ModelName::Lenet5,
+        (ModelName::Auto, [_, h, w]) if *h.min(w) >= 12 => ModelName::Cnn,
+        (ModelName::Auto, _) => ModelName::Mlp,
+        (named, _) => named,
+    }
+}
+
+/// The layers of [`ModelName::Cnn`]: 3×3 convolutions with batch norm, halved until a few pixels are left, whose mean is
+/// classified.
+fn convolutional(height: usize, width: usize) -> Vec<LayerConfig> {
+    let mut layers = Vec::new();
+    let mut side = height.min(width);
+    for out in [16, 32, 64, 128, 128] {
+        let (kernel, padding) = (Sides([3, 3]), Sides([1, 1]));
+        layers.push(LayerConfig::Conv2d(Conv2dConfig {
+            out,
+            kernel,
+            stride: Sides([1, 1]),
+            padding,
+            bias: false,
+        }));
+        layers.push(LayerConfig::BatchNorm2d(BatchNorm2dConfig::default()));
+        layers.push(LayerConfig::Act(Activation::Relu));
+        if side < 8 {
+            break;
+        }
+        layers.push(LayerConfig::MaxPool2d(PoolConfig {
+            kernel: Some(Sides([2, 2])),
+            ..PoolConfig::default()
+        }));
+        side /= 2;
+    }
+    layers.push(LayerConfig::AvgPool2d(PoolConfig::default()));
+    layers.push(LayerConfig::Flatten(FlattenConfig {}));
+    layers.push(LayerConfig::Linear(LinearConfig::default()));
+    layers
+}
+
+/// One layer for inputs of such a shape, the batch not counted.
+fn layer(config: &LayerConfig, shape: &[usize], classes: usize, rng: &Rng) -> cotangent::Result<Model> {
+    let picture = |verb: &str| match *shape {
+        [c, h, w] => Ok([c, h, w]),
+        ref other => {
+            let found = cotangent::Error::other(format!(
+                "{verb} takes pictures, [channels, height, width], and its input is {other:?}"
+            ));
+            Err(found.help("`flatten = {}` and `linear` come after the last layer that takes pictures"))
+        }
+    };
+    let at_least_1 = |verb: &str, what: &str, sizes: &[usize]| match sizes.contains(&0) {
+        false => Ok(()),
+        true => Err(cotangent::Error::other(format!("{verb}: `{what}` must be at least 1"))),
+    };
+    let pool = |verb: &str, config: &PoolConfig| {
+        let [_, h, w] = picture(verb)?;
+        let kernel = config.kernel.map_or([h, w], |k| k.0);
+        let stride = config.stride.map_or(kernel, |s| s.0);
+        at_least_1(verb, "kernel", &kernel)?;
+        at_least_1(verb, "stride", &stride)?;
+        let padding = config.padding.map_or([0, 0], |p| p.0);
+        cotangent::attempt(|| Pool::new(kernel).stride(stride).padding(padding))
+    };
+    Ok(match config {
+        LayerConfig::Conv2d(c) => {
+            let [inputs, _, _] = picture("conv2d")?;
+            at_least_1("conv2d", "out", &[c.out])?;
+            at_least_1("conv2d", "kernel", &c.kernel.0)?;
+            at_least_1("conv2d", "stride", &c.stride.0)?;
+            let conv = Conv2d::new(inputs, c.out, c.kernel.0, rng).stride(c.stride.0).padding(c.padding.0);
+            Arc::new(if c.bias { conv } else { conv.without_bias() })
+        }
+        LayerConfig::Linear(c) => {
+            let out = c.out.unwrap_or(classes);
+            at_least_1("linear", "out", &[out])?;
+            let [inputs] = *shape else {
+                let found =
+                    cotangent::Error::other(format!("linear takes [features], and its input is {shape:?}"));
+                return Err(found.help("put `flatten = {}` before it"));
+            };
+            Arc::new(Linear::new(inputs, out, rng))
+        }
+        LayerConfig::MaxPool2d(c) => Arc::new(MaxPool2d(pool("max_pool2d", c)?)),
+        LayerConfig::AvgPool2d(c) => Arc::new(AvgPool2d(pool("avg_pool2d", c)?)),
+        LayerConfig::BatchNorm2d(c) => {
+            let [channels, _, _] = picture("batch_norm2d")?;
+            let fine = c.eps.is_finite() && c.eps > 0.0 && (0.0..=1.0).contains(&c.momentum);
+            if !fine {
+                let text = format!("batch_norm2d: eps {} and momentum {}", c.eps, c.momentum);
+                return Err(cotangent::Error::other(text).help("eps is above 0, momentum from 0 to 1"));
+            }
+            Arc::new(BatchNorm2d::new(channels).eps(c.eps).momentum(Some(c.momentum)))
+        }
+        LayerConfig::Dropout(c) => {
+            if !(0.0..1.0).contains(&c.p) {
+                return Err(cotangent::Error::other(format!(
+                    "dropout: p is {}, and from 0 to below 1 it means something",
+                    c.p
+                )));
+            }
+            Arc::new(Dropout::new(c.p, rng))
+        }
+        LayerConfig::Flatten(_) => Arc::new(Flatten),
+        LayerConfig::Act(Activation::Relu) => Arc::new(Relu),
+        LayerConfig::Act(Activation::Sigmoid) => Arc::new(Sigmoid),
+        LayerConfig::Act(Activation::Tanh) => Arc::new(Tanh),
+    })
+}
+
+/// The shapes between layers, the batch not counted: of the input, then of each output.
+fn trace(layers: &[LayerConfig], shape: &[usize], classes: usize) -> Result<Vec<Vec<usize>>, Problem> {
+    let mut traced = vec![shape.to_vec()];
+    for (i, config) in layers.iter().enumerate() {
+        let input = traced.last().cloned().unwrap_or_default();
+        // Two examples: a batch norm of one has nothing to normalise.
+        let batch: Vec<usize> = [2].into_iter().chain(input.iter().copied()).collect();
+        let run = || {
+            let module = layer(config, &input, classes, &Rng::new(0))?;
+            let out = module.call(&Tensor::zeros(&batch[..]));
+            Ok::<Vec<usize>, cotangent::Error>(out.shape()[1..].to_vec())
+        };
+        let out = shapes(run).flatten().map_err(|error| {
+            let found = Diagnostic::from(error);
+            let help = found.helps().first().cloned();
+            let title = format!("layer {}: {}", i + 1, found.title());
+            Problem::new(
+                format!("layers.{i}"),
+                title,
+                help.unwrap_or_else(|| format!("its input is {input:?}")),
+            )
+        })?;
+        if out.contains(&0) {
+            let title =
+                format!("layer {}: nothing is left of an input of {input:?}: its output is {out:?}", i + 1);
+            return Err(Problem::new(format!("layers.{i}"), title, "a smaller kernel, or padding"));
+        }
+        traced.push(out);
+    }
+    let last = traced.last().cloned().unwrap_or_default();
+    if last != [classes] {
+        let at = layers.len().saturating_sub(1);
+        let title =
+            format!("the last layer gives {last:?} for each example, and there are {classes} classes");
+        let help = match last[..] {
+            [_] => "end with `linear = {}`: one output for each class",
+            _ => "end with `flatten = {}` and `linear = {}`: one output for each class",
+        };
+        return Err(Problem::new(format!("layers.{at}"), title, help));
+    }
+    Ok(traced)
+}
+
+/// The network for examples of `shape` and so many classes, its parameters drawn from `seed`.
+fn network(
+    architecture: &Architecture,
+    shape: &[usize],
+    classes: usize,
+    seed: u64,
+) -> Result<Model, Problem> {
     let rng = Rng::new(seed);
     let inputs = shape.iter().fold(1, |n: usize, size| n.saturating_mul(*size));
-    match name {
-        ModelName::Lenet5 => Arc::new(LeNet5::with(shape[0], classes, &rng)),
-        ModelName::Mlp => {
+    let picture = || {
+        <[usize; 3]>::try_from(shape).map_err(|_| {
+            let title = format!("`{}` takes pictures, and examples are {shape:?}", architecture.name);
+            Problem::new("model", title, "`model = \"mlp\"` takes any numbers")
+        })
+    };
+    let stacked = |layers: &[LayerConfig]| {
+        let traced = trace(layers, shape, classes)?;
+        let modules = layers.iter().zip(&traced).map(|(config, input)| layer(config, input, classes, &rng));
+        let modules: cotangent::Result<Vec<Model>> = modules.collect();
+        let modules = modules.map_err(|e| Problem::new("layers", Diagnostic::from(e).title(), ""))?;
+        Ok::<Model, Problem>(Arc::new(Sequential::new(modules)))
+    };
+    Ok(match suitable(architecture.name, shape) {
+        ModelName::Lenet5 => Arc::new(LeNet5::with(picture()?[0], classes, &rng)),
+        ModelName::Auto | ModelName::Mlp => {
             let widths: Vec<usize> = [inputs].into_iter().chain(HIDDEN).chain([classes]).collect();
             Arc::new(Mlp::new(&widths, &rng))
         }
         ModelName::Softmax => Arc::new(SoftmaxRegression::new(inputs, classes, &rng)),
-    }
+        ModelName::Cnn => {
+            let [_, h, w] = picture()?;
+            stacked(&convolutional(h, w))?
+        }
+        ModelName::Resnet18 => match picture()? {
+            [3, _, _] => Arc::new(ResNet18::new(classes, &rng)),
+            [c, _, _] => {
+                let title = format!("`resnet18` takes colour pictures, and these have {c} channel(s)");
+                return Err(Problem::new(
+                    "model",
+                    title,
+                    "`channels = 3` in `[data]` reads grey pictures as colour",
+                ));
+            }
+        },
+        ModelName::Layers => stacked(&architecture.layers)?,
+    })
 }
 
-/// The network and its summary for a batch; refused before anything is drawn when the images do not fit it, or the
+/// The network and its summary for a batch; refused before anything is drawn when the examples do not fit it, or the
 /// machine cannot hold it.
 pub(crate) fn build(
-    name: ModelName,
-    shape: [usize; 3],
+    architecture: impl Into<Architecture>,
+    shape: impl AsRef<[usize]>,
     classes: usize,
     seed: u64,
     batch: usize,
 ) -> Result<(Model, Summary), Diagnostic> {
-    let [c, h, w] = shape;
-    let input = Spec { shape: Shape::try_new(&[batch, c, h, w])?, dtype: DType::F32, device: Device::cpu() };
+    build_at(&architecture.into(), shape.as_ref(), classes, seed, batch, &|problem| problem.into())
+}
+
+/// The same; `place` knows where a problem's key was written.
+pub(crate) fn build_at(
+    architecture: &Architecture,
+    shape: &[usize],
+    classes: usize,
+    seed: u64,
+    batch: usize,
+    place: &dyn Fn(Problem) -> Diagnostic,
+) -> Result<(Model, Summary), Diagnostic> {
+    let name = suitable(architecture.name, shape);
+    let sizes: Vec<usize> = [batch].into_iter().chain(shape.iter().copied()).collect();
+    let input = Spec { shape: Shape::try_new(&sizes)?, dtype: DType::F32, device: Device::cpu() };
     let unfit = |error: cotangent::Error| {
-        let images = format!("the images are {c}×{h}×{w}");
+        let images = match shape {
+            [c, h, w] => format!("the images are {c}×{h}×{w}"),
+            other => format!("the examples are {other:?}"),
+        };
         let found = Diagnostic::from(error).exiting(Exit::Usage).note(images);
         match name {
-            ModelName::Lenet5 => found.help("lenet5 takes images of 28×28; `--model mlp` takes any size"),
-            ModelName::Mlp | ModelName::Softmax => found,
+            ModelName::Lenet5 => {
+                found.help("lenet5 takes images of 28×28; `--model cnn` and `--model mlp` take any size")
+            }
+            _ => found,
         }
     };
-    let (parameters, outline) = shapes(|| {
-        let model = network(name, shape, classes, seed);
-        (model.parameter_count(), Summary::of(&model, &input))
-    })
-    .map_err(unfit)?;
+    let traced = shapes(|| {
+        let model = network(architecture, shape, classes, seed)?;
+        Ok::<_, Problem>((model.parameter_count(), Summary::of(&model, &input)))
+    });
+    let (parameters, outline) = traced.map_err(unfit)?.map_err(place)?;
     let outline = outline.map_err(unfit)?;
     // Weights, gradients, two slots of the optimiser, a copy while they change; and what the way back needs.
     let needed = (parameters as u64).saturating_mul(4 * 5).saturating_add(outline.saved.saturating_mul(2));
     machine::must_fit(&format!("{name} with batches of {batch}"), needed)?;
-    Ok((network(name, shape, classes, seed), outline))
+    Ok((network(architecture, shape, classes, seed).map_err(place)?, outline))
 }
 
 /// A tensor as it lies in a file.
@@ -115,14 +349,14 @@ pub(crate) fn weights(model: &Model) -> Result<BTreeMap<String, Stored>, Diagnos
     model.state_dict().iter().map(|(name, t)| Ok((name.clone(), stored(t)?))).collect()
 }
 
-/// The images that a checkpoint was trained on: channels, height, width.
-pub(crate) fn input_shape(about: &About) -> Result<[usize; 3], Diagnostic> {
-    match (<[usize; 3]>::try_from(&about.input_shape[..]), about.classes.len()) {
-        (Ok(shape), 1..) => Ok(shape),
-        (_, classes) => {
-            let shape = &about.input_shape;
+/// The examples that a checkpoint was trained on: channels, height, width; or features.
+pub(crate) fn input_shape(about: &About) -> Result<&[usize], Diagnostic> {
+    match (&about.input_shape[..], about.classes.len()) {
+        (shape @ ([_] | [_, _, _]), 1..) if !shape.contains(&0) => Ok(shape),
+        (shape, classes) => {
             let title = format!("the checkpoint speaks of inputs of shape {shape:?} and {classes} classes");
-            Err(Diagnostic::new(Exit::Data, title).help("expected [channels, height, width] and a class"))
+            Err(Diagnostic::new(Exit::Data, title)
+                .help("expected [channels, height, width] or [features], and a class"))
         }
     }
 }
@@ -131,9 +365,10 @@ pub(crate) fn input_shape(about: &About) -> Result<[usize; 3], Diagnostic> {
 pub(crate) fn restore(checkpoint: &Checkpoint, batch: usize) -> Result<(Model, Summary), Diagnostic> {
     let about = &checkpoint.about;
     let (shape, classes) = (input_shape(about)?, about.classes.len());
+    let architecture = Architecture::from(&about.config);
     let values = tensors(checkpoint.model())?;
     // Sizes first: a file must not make the program draw more numbers than the file itself holds.
-    let outline = shapes(|| network(about.config.model, shape, classes, 0))?;
+    let outline = shapes(|| network(&architecture, shape, classes, 0))?.map_err(Diagnostic::from)?;
     let held: usize = values.values().map(Tensor::numel).sum();
     if outline.parameter_count() > held {
         let title = format!(
@@ -143,7 +378,7 @@ pub(crate) fn restore(checkpoint: &Checkpoint, batch: usize) -> Result<(Model, S
         );
         return Err(Diagnostic::new(Exit::Data, title).help("the file was changed by something else"));
     }
-    let (model, summary) = build(about.config.model, shape, classes, 0, batch)?;
+    let (model, summary) = build(architecture, shape, classes, 0, batch)?;
     model.load_state_dict(&values).map_err(|e| Diagnostic::from(e).exiting(Exit::Data))?;
     Ok((model, summary))
 }

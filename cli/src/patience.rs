@@ -5,15 +5,15 @@ use crate::checkpoint::Best;
 /// What an epoch's validation loss means for the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The lowest so far: keep its weights.
+    /// The best so far: keep its weights.
     Better,
-    /// Not the lowest, and there is still time.
+    /// Not the best, and there is still time.
     Wait,
-    /// Not the lowest for as many epochs as the patience allows.
+    /// Not the best for as many epochs as the patience allows.
     GiveUp,
 }
 
-/// Watches the validation loss; never the test figures.
+/// Watches a validation figure; never the test figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Patience {
     /// Epochs to wait; 0 is for ever.
@@ -25,11 +25,18 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// Looks at an epoch. A loss that is not a number is never better.
-    pub(crate) fn look(&mut self, epoch: u64, val_loss: f64) -> Verdict {
-        let is_better = self.best.is_none_or(|best| val_loss < best.val_loss);
-        if is_better && val_loss.is_finite() {
-            (self.best, self.waited) = (Some(Best { epoch, val_loss }), 0);
+    /// Looks at an epoch: its loss, and where another figure decides, that one. A figure that is not a number is never
+    /// better.
+    pub(crate) fn look(&mut self, epoch: u64, val_loss: f64, score: Option<f64>) -> Verdict {
+        let (is_better, is_number) = match score {
+            None => (self.best.is_none_or(|best| val_loss < best.val_loss), val_loss.is_finite()),
+            Some(score) => {
+                let before = self.best.and_then(|best| best.score);
+                (before.is_none_or(|best| score > best), score.is_finite())
+            }
+        };
+        if is_better && is_number {
+            (self.best, self.waited) = (Some(Best { epoch, val_loss, score }), 0);
             return Verdict::Better;
         }
         self.waited += 1;
@@ -44,13 +51,21 @@ mod tests {
 
     fn verdicts(limit: u64, losses: &[f64]) -> Vec<Verdict> {
         let mut patience = Patience { limit, best: None, waited: 0 };
-        losses.iter().zip(1..).map(|(loss, epoch)| patience.look(epoch, *loss)).collect()
+        losses.iter().zip(1..).map(|(loss, epoch)| patience.look(epoch, *loss, None)).collect()
     }
 
     #[test]
     fn waiting_starts_anew_with_every_better_epoch() {
         let losses = [0.5, 0.6, 0.4, 0.4, 0.45, 0.3, f64::NAN, 0.3];
         assert_eq!(verdicts(2, &losses), [Better, Wait, Better, Wait, GiveUp, Better, Wait, GiveUp]);
+    }
+
+    #[test]
+    fn another_figure_may_decide_and_higher_is_better() {
+        let mut patience = Patience { limit: 2, best: None, waited: 0 };
+        let scores = [0.5, 0.5, 0.6, f64::NAN, 0.6];
+        let verdicts: Vec<_> = scores.iter().zip(1..).map(|(s, e)| patience.look(e, 1.0, Some(*s))).collect();
+        assert_eq!(verdicts, [Better, Wait, Better, Wait, GiveUp]);
     }
 
     #[test]

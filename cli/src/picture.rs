@@ -1,11 +1,6 @@
 //! Pictures as people have them, made into what a network was trained on: grey, its size, light ink on dark.
 
-use std::io::{BufRead, Seek};
-
 use crate::flags::Invert;
-
-/// Pixels at most: a PNG's header may promise any size.
-const MOST_PIXELS: u64 = 1 << 26;
 
 /// Grey levels from 0 (black) to 255 (white), row by row.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,35 +23,17 @@ pub(crate) enum Fit {
 }
 
 impl Picture {
-    /// Reads a PNG of any colour type; transparent parts are white paper.
-    pub(crate) fn from_png(file: impl BufRead + Seek) -> Result<Self, String> {
-        let mut decoder = png::Decoder::new(file);
-        decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
-        let mut reader = decoder.read_info().map_err(|e| e.to_string())?;
-        let info = reader.info();
-        if u64::from(info.width) * u64::from(info.height) > MOST_PIXELS {
-            let (w, h) = (info.width, info.height);
-            return Err(format!("it has {w} × {h} pixels, and at most {MOST_PIXELS} are taken"));
-        }
-        let mut bytes = vec![0; reader.output_buffer_size().ok_or("it is too large for this machine")?];
-        let frame = reader.next_frame(&mut bytes).map_err(|e| e.to_string())?;
-        let channels = frame.color_type.samples();
-        // ITU-R BT.601, as most programs turn colours into grey.
-        let grey = |rgb: &[u8]| match *rgb {
-            [r, g, b] => 0.299 * f32::from(r) + 0.587 * f32::from(g) + 0.114 * f32::from(b),
-            [y, ..] => f32::from(y),
-            [] => 0.0,
+    /// The grey levels of a picture: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601).
+    pub(crate) fn grey(picture: &cotangent_data::Picture) -> Self {
+        let (width, height, levels) = (picture.width, picture.height, picture.planes());
+        let n = width * height;
+        let levels = match picture.channels {
+            3 => (0..n)
+                .map(|i| 0.299 * levels[i] + 0.587 * levels[n + i] + 0.114 * levels[2 * n + i])
+                .collect(),
+            _ => levels,
         };
-        let level = |pixel: &[u8]| match channels {
-            2 | 4 => {
-                let (colour, alpha) = pixel.split_at(channels - 1);
-                let alpha = f32::from(alpha[0]) / 255.0;
-                alpha * grey(colour) + (1.0 - alpha) * 255.0
-            }
-            _ => grey(pixel),
-        };
-        let levels = bytes[..frame.buffer_size()].chunks_exact(channels).map(level).collect();
-        Ok(Picture { width: frame.width as usize, height: frame.height as usize, levels })
+        Picture { width, height, levels }
     }
 
     /// The picture as a network with inputs of `height` × `width` wants it, in 0..=255, and what was done to it.
@@ -216,40 +193,15 @@ fn covers(from: usize, to: usize) -> Vec<Vec<(usize, f32)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Cursor;
-
-    fn png(width: u32, height: u32, colour: png::ColorType, data: &[u8]) -> Cursor<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, width, height);
-        encoder.set_color(colour);
-        encoder.write_header().unwrap().write_image_data(data).unwrap();
-        Cursor::new(bytes)
-    }
+    use cotangent_data::picture::Levels;
 
     #[test]
-    fn every_colour_type_becomes_grey() {
-        let cases: [(png::ColorType, &[u8], [f32; 2]); 4] = [
-            (png::ColorType::Grayscale, &[0, 200], [0.0, 200.0]),
-            (png::ColorType::GrayscaleAlpha, &[0, 0, 200, 255], [255.0, 200.0]),
-            (png::ColorType::Rgb, &[255, 0, 0, 9, 9, 9], [76.245, 9.0]),
-            (png::ColorType::Rgba, &[0, 0, 0, 51, 0, 0, 255, 255], [204.0, 29.07]),
-        ];
-        for (colour, data, expected) in cases {
-            let picture = Picture::from_png(png(2, 1, colour, data)).unwrap();
-            assert_eq!((picture.width, picture.height), (2, 1));
-            for (a, b) in picture.levels.iter().zip(expected) {
-                assert!((a - b).abs() < 1e-3, "{colour:?}: {a} {b}");
-            }
-        }
-    }
-
-    #[test]
-    fn broken_files_are_errors() {
-        let whole = png(8, 8, png::ColorType::Grayscale, &[7; 64]).into_inner();
-        for cut in 0..whole.len() - 12 {
-            assert!(Picture::from_png(Cursor::new(&whole[..cut])).is_err(), "{cut}");
-        }
-        assert!(Picture::from_png(Cursor::new(b"GIF89a")).is_err());
+    fn colours_become_grey() {
+        let levels = Levels::U8(vec![255, 0, 0, 9, 9, 9]);
+        let colour = cotangent_data::Picture { width: 2, height: 1, channels: 3, levels, done: Vec::new() };
+        let picture = Picture::grey(&colour);
+        assert_eq!((picture.width, picture.height), (2, 1));
+        assert!((picture.levels[0] - 76.245).abs() < 1e-3 && (picture.levels[1] - 9.0).abs() < 1e-3);
     }
 
     #[test]

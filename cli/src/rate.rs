@@ -62,6 +62,13 @@ impl Rate {
             config::Schedule::Step { epochs, gamma } => {
                 Schedule::Step { rate, step_size: epochs.saturating_mul(steps).max(1), gamma }
             }
+            config::Schedule::MultiStep { milestones, gamma } => {
+                let milestones = milestones.iter().map(|epoch| epoch.saturating_mul(steps)).collect();
+                Schedule::MultiStep { rate, milestones, gamma }
+            }
+            config::Schedule::Exponential { gamma } => {
+                Schedule::Exponential { rate, gamma: gamma.powf(1.0 / steps.max(1) as f64) }
+            }
             config::Schedule::Cosine { min_lr } => Schedule::Cosine { rate, total, eta_min: min_lr },
             config::Schedule::Linear { end_factor } => {
                 Schedule::Linear { rate, start_factor: 1.0, end_factor, total }
@@ -145,6 +152,7 @@ mod tests {
         for (name, first, last) in [
             (ScheduleName::Constant, 0.5, 0.5),
             (ScheduleName::Step, 0.5, 0.05),
+            (ScheduleName::Exponential, 0.5, 0.5 * 0.9_f64.powi(10)),
             (ScheduleName::Cosine, 0.5, 0.0),
             (ScheduleName::Linear, 0.5, 0.0),
             (ScheduleName::OneCycle, 0.02, 0.02 / 1e4),

@@ -338,6 +338,7 @@ fn metrics_row(figures: &Figures) -> String {
         val_acc,
         test_loss,
         test_acc,
+        ..
     } = figures;
     let optional = |x: &Option<f64>| x.map(|x| x.to_string()).unwrap_or_default();
     let (val_loss, val_acc) = (optional(val_loss), optional(val_acc));

@@ -5,12 +5,13 @@ use std::time::{Instant, SystemTime};
 
 use cotangent::device::cpu::isa;
 use cotangent::nn::{Call, Parameters, ParametersExt};
-use cotangent::ops::ExpectFinite;
-use cotangent::optim::{Optimizer, clip_grad_norm};
+use cotangent::ops::{CrossEntropyOptions, ExpectFinite};
+use cotangent::optim::{Optimizer, clip_grad_norm, clip_grad_value};
 use cotangent::{Device, Gradients, Op, Step, Tensor, attempt, finite};
 
 use crate::checkpoint::{About, Checkpoint, OPTIM, Position, SCHEDULE};
 use crate::chronicle::{Chronicle, Pace};
+use crate::config::{BestName, Config};
 use crate::console::Console;
 use crate::data::{Data, count};
 use crate::diagnostic::{Diagnostic, Exit};
@@ -38,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) optimizer: Arc<dyn Optimizer>,
     /// Its rate.
     pub(crate) rate: Rate,
+    /// What a step does beside the plain gradient.
+    pub(crate) manner: Manner,
     /// Where it computes.
     pub(crate) device: Device,
     /// Worker threads.
@@ -53,12 +56,49 @@ pub(crate) struct Parts {
 /// One training step: images and labels → loss, and how many were classified rightly.
 type Body = dyn Fn([Tensor; 2]) -> (Tensor, Tensor) + Send + Sync;
 
-/// The step of a network under an update rule, which limits the norm of the gradient where `clip` is positive.
-fn body(model: &Model, optimizer: &Arc<dyn Optimizer>, clip: f64) -> Arc<Body> {
-    let (model, optimizer) = (model.clone(), optimizer.clone());
+/// What a step does beside the plain gradient.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Manner {
+    /// Largest norm of the gradient; 0 is no limit.
+    pub(crate) clip_norm: f64,
+    /// Largest size of a number of it; 0 is no limit.
+    pub(crate) clip_value: f64,
+    /// How much an example of each class counts.
+    pub(crate) weights: Option<Vec<f64>>,
+    /// How much of each target is spread over all classes.
+    pub(crate) label_smoothing: f64,
+}
+
+impl Manner {
+    /// As a configuration says; `weights` are those that it means.
+    pub(crate) fn new(config: &Config, weights: Option<Vec<f64>>) -> Self {
+        let (clip_norm, clip_value) = (config.optim.clip_norm, config.optim.clip_value);
+        Manner { clip_norm, clip_value, weights, label_smoothing: config.train.label_smoothing }
+    }
+
+    /// The loss of a batch.
+    fn loss(&self, logits: &Tensor, y: &Tensor) -> Tensor {
+        if self.weights.is_none() && self.label_smoothing == 0.0 {
+            return logits.cross_entropy(y);
+        }
+        let weight = self.weights.as_ref().map(|w| {
+            let w: Vec<f32> = w.iter().map(|w| *w as f32).collect();
+            Tensor::from(w).to(&logits.device())
+        });
+        let label_smoothing = self.label_smoothing;
+        logits.cross_entropy_with(y, &CrossEntropyOptions { weight, label_smoothing, ..Default::default() })
+    }
+}
+
+/// The step of a network under an update rule.
+fn body(model: &Model, optimizer: &Arc<dyn Optimizer>, manner: &Manner) -> Arc<Body> {
+    let (model, optimizer, manner) = (model.clone(), optimizer.clone(), manner.clone());
     Arc::new(move |[x, y]: [Tensor; 2]| {
-        let (loss, correct, gradients) = differentiate(&model, &x, &y);
+        let (loss, correct, gradients) = differentiate(&model, &manner, &x, &y);
+        let clip = manner.clip_norm;
         let gradients = if clip > 0.0 { clip_grad_norm(&*model, &gradients, clip).0 } else { gradients };
+        let clip = manner.clip_value;
+        let gradients = if clip > 0.0 { clip_grad_value(&*model, &gradients, clip) } else { gradients };
         let parameters: &dyn Parameters = &*model;
         optimizer.step(parameters, &gradients);
         (loss, correct)
@@ -69,9 +109,9 @@ fn body(model: &Model, optimizer: &Arc<dyn Optimizer>, clip: f64) -> Arc<Body> {
 pub(crate) fn recorded(
     model: &Model,
     optimizer: &Arc<dyn Optimizer>,
-    clip: f64,
+    manner: &Manner,
 ) -> Step<2, (Tensor, Tensor)> {
-    let body = body(model, optimizer, clip);
+    let body = body(model, optimizer, manner);
     Step::record(move |batch| body(batch))
 }
 
@@ -85,10 +125,10 @@ enum Steps {
 
 impl Steps {
     fn new(parts: &Parts) -> Self {
-        let (model, optimizer, clip) = (&parts.model, &parts.optimizer, parts.about.config.optim.clip_norm);
+        let (model, optimizer, manner) = (&parts.model, &parts.optimizer, &parts.manner);
         match parts.eager {
-            true => Steps::Eager(body(model, optimizer, clip)),
-            false => Steps::Recorded(Box::new(recorded(model, optimizer, clip))),
+            true => Steps::Eager(body(model, optimizer, manner)),
+            false => Steps::Recorded(Box::new(recorded(model, optimizer, manner))),
         }
     }
 
@@ -101,9 +141,9 @@ impl Steps {
 }
 
 /// Loss, number of right answers and gradients of a batch. A loss that is not finite is a fault: no weight changes.
-fn differentiate(model: &Model, x: &Tensor, y: &Tensor) -> (Tensor, Tensor, Gradients) {
+fn differentiate(model: &Model, manner: &Manner, x: &Tensor, y: &Tensor) -> (Tensor, Tensor, Gradients) {
     let logits = model.call(x);
-    let loss = logits.cross_entropy(y).expect_finite();
+    let loss = manner.loss(&logits, y).expect_finite();
     let correct = logits.detach().argmax(1).eq(y).sum();
     let gradients = loss.backward();
     (loss.detach(), correct, gradients)
@@ -274,7 +314,7 @@ impl<'c> Trainer<'c> {
             Exit::Diverged,
             format!("the loss is {loss} at step {step} of epoch {epoch}: the run has diverged"),
         );
-        let found = match finite(|| drop(differentiate(&self.parts.model, x, y))) {
+        let found = match finite(|| drop(differentiate(&self.parts.model, &self.parts.manner, x, y))) {
             Err(cotangent::Error::NonFinite { message }) => found.note(without_place(&message)),
             _ => found,
         };
@@ -294,7 +334,8 @@ impl<'c> Trainer<'c> {
         let (epoch, classes, signals) = (position.epoch + 1, data.classes.len(), self.signals.clone());
         let stop = || signals.received().is_some();
         let held_out = count(&data.val) > 0;
-        let working = format!("evaluating on {} test images", numerals::count(count(&data.test) as u64));
+        let (n, noun) = (numerals::count(count(&data.test) as u64), data.noun());
+        let working = format!("evaluating on {n} test {noun}");
         self.progress.working(self.console, &working, Instant::now());
         let Some(test) = self.evaluator.run(&data.test, classes, CHUNK, stop)? else { return Ok(None) };
         let val = if held_out {
@@ -312,13 +353,23 @@ impl<'c> Trainer<'c> {
             train_acc: position.correct as f64 / position.examples as f64,
             val_loss: val.as_ref().map(|v| v.loss),
             val_acc: val.as_ref().map(Evaluation::accuracy),
+            val_macro_f1: val.as_ref().map(Evaluation::macro_f1),
+            val_balanced_acc: val.as_ref().map(Evaluation::balanced_accuracy),
             test_loss: test.loss,
             test_acc: test.accuracy(),
+            test_macro_f1: test.macro_f1(),
+            test_balanced_acc: test.balanced_accuracy(),
         };
         // Of a figure that follows the validation loss; the test figures decide nothing.
-        let verdict = figures.val_loss.map(|loss| {
-            self.parts.rate.look(loss);
-            self.patience.look(epoch, loss)
+        let verdict = val.as_ref().map(|val| {
+            self.parts.rate.look(val.loss);
+            let score = match self.parts.about.config.train.best {
+                BestName::Loss => None,
+                BestName::Accuracy => Some(val.accuracy()),
+                BestName::MacroF1 => Some(val.macro_f1()),
+                BestName::BalancedAccuracy => Some(val.balanced_accuracy()),
+            };
+            self.patience.look(epoch, val.loss, score)
         });
         let about = &mut self.parts.about;
         about.position = Position { epoch, step: position.step, ..Position::default() };
@@ -328,7 +379,7 @@ impl<'c> Trainer<'c> {
         self.console.say(&row(&figures));
         self.parts.folder.append_metrics(&figures)?;
         let Parts { chronicle, folder, data, model, .. } = &mut self.parts;
-        chronicle.epoch(folder, &figures, &test, &data.classes, model, data.shape)?;
+        chronicle.epoch(folder, &figures, &test, &data.classes, model, data.sides())?;
         self.tested = Some(test);
         self.console.event(&Event::Epoch(figures));
         self.save(verdict.is_none_or(|v| v == Verdict::Better))?;
@@ -468,8 +519,9 @@ impl<'c> Trainer<'c> {
         if let Ending::StoppedEarly = ending {
             let (waited, best) = (self.patience.waited, self.patience.best);
             let best = best.map_or(String::new(), |b| format!("; the best was epoch {}", b.epoch));
+            let figure = self.parts.about.config.train.best;
             self.console
-                .say(&format!("  stopped after {waited} epochs without a better validation loss{best}"));
+                .say(&format!("  stopped after {waited} epochs without a better validation {figure}{best}"));
         }
         let Some(test) = &self.tested else {
             self.console.conclude(&format!("  {run} has all its {} epochs already", position.epoch));
@@ -481,9 +533,10 @@ impl<'c> Trainer<'c> {
         let (accuracy, epochs) = (percent(test.accuracy()), position.epoch);
         let plural = if epochs == 1 { "" } else { "s" };
         let time = duration(self.began.elapsed());
-        let hardest = test.hardest_line(&self.parts.data.classes);
+        let (hardest, noun) = (test.hardest_line(&self.parts.data.classes), self.parts.data.noun());
+        let example = self.parts.about.config.data.name.example();
         self.console.conclude(&format!(
-            "  {accuracy} on {images} test images ({wrong} wrong) after {epochs} epoch{plural} in {time}"
+            "  {accuracy} on {images} test {noun} ({wrong} wrong) after {epochs} epoch{plural} in {time}"
         ));
         if let Some(hardest) = hardest {
             self.console.say(&format!("  {hardest}"));
@@ -492,7 +545,7 @@ impl<'c> Trainer<'c> {
             true => self.console.say(&format!("  {run}/report.html")),
             false => self.console.say(&format!("  {run}")),
         }
-        self.console.say(&format!("  next: cotangent predict {word} digit.png · cotangent eval {word}"));
+        self.console.say(&format!("  next: cotangent predict {word} {example} · cotangent eval {word}"));
         if let Ok(print) = self.fingerprint() {
             self.console.detail(&format!("  fingerprint of the weights: {print}"));
         }

@@ -101,6 +101,22 @@ pub fn read(path: &Path, options: &Options) -> Result<Parts> {
     Ok(Parts { train, val, test })
 }
 
+/// The examples of one array without labels; `path` stands in errors.
+///
+/// # Errors
+/// As [`read`].
+pub fn inputs(array: Array, path: &Path, options: &Options) -> Result<Set> {
+    let fail = |_: &str, text: String| Error::new(path, text);
+    let mut remarks = Vec::new();
+    let (_, shape, mut values, scale) = examples(array, "", &fail, &mut remarks)?;
+    if let Values::F32(v) = &mut values {
+        check_numbers(v, shape.iter().product(), "", options.missing, &fail)?;
+    }
+    let classes = options.classes.clone().unwrap_or_default();
+    let (labels, features, groups, origins) = (Vec::new(), Vec::new(), None, Origins::Rows);
+    Ok(Set { inputs: values, shape, labels, classes, features, groups, origins, remarks, scale })
+}
+
 fn listed(names: &[String]) -> String {
     match names {
         [] => "none".into(),

@@ -358,5 +358,7 @@ fn columns(path: &Path, names: Vec<String>, options: &Options) -> Result<Columns
         );
         return Err(Error::new(path, text).option().help("leave it out of `features`"));
     }
+    // Nobody looks at classes that were not asked for.
+    let label = label.filter(|_| !options.unlabelled);
     Ok(Columns { names, features, label, group })
 }

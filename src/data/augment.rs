@@ -134,6 +134,75 @@ impl Transform for Flip {
     }
 }
 
+/// `y(p) = x(R p)` with a rotation about the centre by an angle uniform in `−max..=max` degrees, between pixels along
+/// lines (bilinear), for the first tensor of a batch, `F32` `[B, C, H, W]`; what comes in from outside has the value
+/// `fill` (of the channel, or one for all).
+///
+/// ```
+/// use cotangent::{Tensor, data::{Draw, Rotate, Transform}};
+/// let x = Tensor::ones([1, 1, 5, 5]);
+/// let draw = Draw { epoch: 0, index: 5 };
+/// let y = Rotate::new(1, 45.0).apply(&[draw], vec![x.clone()])?;
+/// assert_eq!(y[0].to_vec::<f32>()[12], 1.0);                      // the centre stays
+/// assert_eq!(Rotate::new(1, 0.0).apply(&[draw], vec![x.clone()])?[0].to_vec::<f32>(), x.to_vec::<f32>());
+/// # Ok::<(), cotangent::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Rotate {
+    seed: u64,
+    max: f64,
+    fill: Vec<f32>,
+}
+
+impl Rotate {
+    /// By up to `max` degrees either way; zeros come in.
+    pub fn new(seed: u64, max: f64) -> Self {
+        Rotate { seed, max, fill: vec![0.0] }
+    }
+
+    /// What comes in, such as [`super::Images::background`].
+    #[must_use]
+    pub fn fill(mut self, fill: impl Into<Vec<f32>>) -> Self {
+        self.fill = fill.into();
+        self
+    }
+
+    /// The angle in degrees; counterclockwise is positive.
+    pub fn of(&self, draw: Draw) -> f64 {
+        let bits = Rng::bits(self.seed, Purpose::Rotate.stream(draw.epoch), draw.index as u64);
+        (((bits >> 11) as f64) / ((1u64 << 53) as f64) * 2.0 - 1.0) * self.max
+    }
+}
+
+impl Transform for Rotate {
+    fn apply(&self, draws: &[Draw], batch: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        each_image("rotate", draws, batch, |draw, x, [c, h, w], y| {
+            let fill = match self.fill.len() {
+                1 => vec![self.fill[0]; c],
+                n if n == c => self.fill.clone(),
+                n => return Err(Error::other(format!("rotate: {n} fill values for {c} channels"))),
+            };
+            let (sin, cos) = (self.of(draw).to_radians() as f32).sin_cos();
+            let (mid_i, mid_j) = ((h as f32 - 1.0) / 2.0, (w as f32 - 1.0) / 2.0);
+            for (k, y) in y.iter_mut().enumerate() {
+                let (ch, i, j) = (k / (h * w), k / w % h, k % w);
+                let (down, right) = (i as f32 - mid_i, j as f32 - mid_j);
+                let (a, b) = (mid_i + cos * down + sin * right, mid_j + cos * right - sin * down);
+                let (top, left) = (a.floor(), b.floor());
+                let (p, q) = (a - top, b - left);
+                let at = |i: f32, j: f32| match i >= 0.0 && j >= 0.0 && i < h as f32 && j < w as f32 {
+                    true => x[(ch * h + i as usize) * w + j as usize],
+                    false => fill[ch],
+                };
+                let above = (1.0 - q) * at(top, left) + q * at(top, left + 1.0);
+                let below = (1.0 - q) * at(top + 1.0, left) + q * at(top + 1.0, left + 1.0);
+                *y = (1.0 - p) * above + p * below;
+            }
+            Ok(())
+        })
+    }
+}
+
 fn each_image(
     verb: &str,
     draws: &[Draw],

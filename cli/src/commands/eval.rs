@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::{place, trained};
 use crate::checkpoint::Checkpoint;
-use crate::config::DataName;
+use crate::config::{DataConfig, DataName};
 use crate::console::Console;
-use crate::data::{Data, count};
+use crate::data::{Data, Known, count};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::evaluation::{Evaluation, Evaluator};
 use crate::flags::{Eval, Global, Split};
@@ -43,9 +43,15 @@ struct Report<'a> {
     epoch: u64,
     data: String,
     split: &'static str,
+    #[serde(skip)]
+    noun: &'static str,
     examples: u64,
     wrong: u64,
     accuracy: f64,
+    /// The mean of the classes' F1.
+    macro_f1: f64,
+    /// The mean of the classes' recalls.
+    balanced_accuracy: f64,
     loss: f64,
     classes: Vec<Class<'a>>,
     hardest: Vec<Mistake<'a>>,
@@ -84,9 +90,12 @@ pub(crate) fn run(flags: &Eval, global: &Global, console: &mut Console) -> Resul
         epoch: checkpoint.about.position.epoch,
         data: name.to_string(),
         split,
+        noun: data.noun(),
         examples: evaluation.examples(),
         wrong: evaluation.examples() - evaluation.correct(),
         accuracy: evaluation.accuracy(),
+        macro_f1: evaluation.macro_f1(),
+        balanced_accuracy: evaluation.balanced_accuracy(),
         loss: evaluation.loss,
         classes: by_class(&evaluation, classes),
         hardest: evaluation
@@ -113,18 +122,24 @@ fn examples(flags: &Eval, checkpoint: &Checkpoint) -> Result<(Data, DataName), D
             let title = "which examples were held out is known of the run's own data only";
             return Err(Diagnostic::new(Exit::Usage, title).help("leave `--data` or `--split val` out"));
         }
-        config.name = DataName::try_from(name.clone())
+        let name = DataName::try_from(name.clone())
             .map_err(|words| Diagnostic::new(Exit::Usage, format!("`--data`: {words}")))?;
-        config.val_split = 0.0;
+        let same_kind = name.kind() == config.name.kind();
+        // How files are read is known of the run's own kind; which are held out, of its own examples only.
+        config = DataConfig { val_split: 0.0, test_split: None, test: None, name, ..config };
+        if !same_kind {
+            config = DataConfig { name: config.name, batch: config.batch, ..DataConfig::default() };
+        }
     }
-    let data = Data::load(&config, about.config.seed, Some(&about.normalisation))?;
+    let known = Known::of(about, flags.data.is_some());
+    let data = Data::load(&config, about.config.seed, Some(&known))?;
     if about.input_shape != data.shape {
-        let [c, h, w] = data.shape;
         let title = format!(
-            "{} holds images of {c}×{h}×{w}, and the network takes {:?}",
-            config.name, about.input_shape
+            "{} holds examples of shape {:?}, and the network takes {:?}",
+            config.name, data.shape, about.input_shape
         );
-        return Err(Diagnostic::new(Exit::Usage, title));
+        let found = Diagnostic::new(Exit::Usage, title).help("[channels, height, width], or [features]");
+        return Err(found);
     }
     if data.classes.len() > about.classes.len() {
         let (there, here) = (data.classes.len(), about.classes.len());
@@ -147,20 +162,23 @@ fn by_class<'a>(found: &Evaluation, names: &'a [String]) -> Vec<Class<'a>> {
 fn text(r: &Report<'_>, hardest: Option<String>) -> String {
     let (examples, wrong) = (numerals::count(r.examples), numerals::count(r.wrong));
     let mut text = format!(
-        "{} (epoch {})\n\n  {} on {examples} {} images of {} ({wrong} wrong), loss {:.4}\n\n",
+        "{} (epoch {})\n\n  {} on {examples} {} {} of {} ({wrong} wrong), loss {:.4}\n  macro-F1 {}, balanced accuracy {}\n\n",
         r.checkpoint.display(),
         r.epoch,
         percent(r.accuracy),
         r.split,
+        r.noun,
         r.data,
-        r.loss
+        r.loss,
+        percent(r.macro_f1),
+        percent(r.balanced_accuracy)
     );
     let names = r.classes.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).max("class".len());
     let line = |name: &str, cells: [&str; 4]| {
         let [a, b, c, d] = cells;
         format!("  {name:>names$}{a:>10}{b:>10}{c:>12}{d:>10}\n")
     };
-    text += &line("class", ["images", "right", "precision", "recall"]);
+    text += &line("class", [r.noun, "right", "precision", "recall"]);
     for c in &r.classes {
         let shown = |share: Option<f64>| share.map_or("–".to_string(), percent);
         let (images, right) = (numerals::count(c.examples), numerals::count(c.correct));

@@ -15,11 +15,12 @@ use crate::flags::{self, Global};
 use crate::machine;
 use crate::model::{self, Model};
 use crate::rate;
-use crate::trainer;
+use crate::trainer::{self, Manner};
 
 /// Shows what a recorded step does.
 pub(crate) fn run(flags: &flags::Plan, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
-    let (config, origins) = flags.settings.layers(global)?.merge()?;
+    let layers = flags.settings.layers(global)?;
+    let (config, origins) = layers.merge()?;
     for line in config.listing(&origins) {
         console.detail(&line);
     }
@@ -32,13 +33,14 @@ pub(crate) fn run(flags: &flags::Plan, global: &Global, console: &mut Console) -
             (true, None) => (CHUNK, test),
         };
         let batch = batch.min(there);
-        let (network, _) = model::build(config.model, shape, classes, config.seed, batch)?;
+        let place = |problem| layers.place(&problem);
+        let (network, _) = model::build_at(&(&config).into(), &shape, classes, config.seed, batch, &place)?;
         network.to_device(&device);
-        let [c, h, w] = shape;
+        let images: Vec<usize> = [batch].into_iter().chain(shape).collect();
         let zeros = |shape: &[usize], dtype| {
             Tensor::constant(&Spec { shape: shape.into(), dtype, device: device.clone() }, 0)
         };
-        let (x, y) = (zeros(&[batch, c, h, w], DType::F32), zeros(&[batch], DType::I64));
+        let (x, y) = (zeros(&images, DType::F32), zeros(&[batch], DType::I64));
         match flags.inference {
             true => Evaluator::new(&network, &device).plan(&x, &y),
             false => training(&network, &config, &x, &y),
@@ -54,6 +56,6 @@ pub(crate) fn run(flags: &flags::Plan, global: &Global, console: &mut Console) -
 /// The plan of the step that fits.
 fn training(model: &Model, config: &Config, x: &Tensor, y: &Tensor) -> Result<cotangent::Plan, Diagnostic> {
     let optimizer: Arc<dyn Optimizer> = rate::optimizer(&config.optim).into();
-    let mut step = trainer::recorded(model, &optimizer, config.optim.clip_norm);
+    let mut step = trainer::recorded(model, &optimizer, &Manner::new(config, None));
     Ok(attempt(|| step.plan([x, y]))?)
 }

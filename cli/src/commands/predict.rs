@@ -1,22 +1,25 @@
-//! `cotangent predict`: which class each picture belongs to.
+//! `cotangent predict`: which class each example belongs to.
 
-use std::fs::{self, File};
-use std::io::{BufReader, Cursor, Read};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use cotangent::data::{Dataset, Elements, Idx, Images};
+use cotangent::data::{Dataset, Elements, Idx};
 use cotangent::nn::{Call, ParametersExt};
 use cotangent::{Device, Step, Tensor, attempt, no_grad};
+use cotangent_data::picture::{Format, Levels};
+use cotangent_data::{Origins, Set, Values, arrays, folder, npy, table};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{place, trained};
-use crate::checkpoint::Checkpoint;
-use crate::config::DataName;
+use crate::checkpoint::About;
+use crate::config::Kind;
 use crate::console::Console;
-use crate::data::normalised;
+use crate::data::{self, Known, Source};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::evaluation::CHUNK;
-use crate::flags::{Global, Predict};
+use crate::flags::{Global, OutputFormat, Predict};
 use crate::machine;
 use crate::model;
 use crate::numerals::percent;
@@ -24,6 +27,8 @@ use crate::picture::{Fit, Picture};
 
 /// What stands for the standard input.
 const STDIN: &str = "-";
+/// Pictures that are read at once.
+const TOGETHER: usize = 64;
 
 #[derive(Serialize)]
 struct Guess<'a> {
@@ -33,7 +38,7 @@ struct Guess<'a> {
 
 #[derive(Serialize)]
 struct Answer<'a> {
-    picture: String,
+    picture: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<usize>,
     class: &'a str,
@@ -41,158 +46,343 @@ struct Answer<'a> {
     prepared: &'a [String],
 }
 
-/// Some pictures as the network takes them.
-struct Prepared {
-    /// The file they come from.
-    name: String,
-    /// Whether the file holds several.
-    several: bool,
-    /// Their pixels, one picture after the other.
-    pixels: Vec<u8>,
-    /// What was done to them.
+/// An example's file, its place in it where it holds several, and what was done to it.
+struct Name {
+    file: String,
+    index: Option<usize>,
     done: Vec<String>,
 }
 
-/// Classifies pictures.
+/// Some examples as the network takes them.
+struct Prepared {
+    names: Vec<Name>,
+    set: Set,
+}
+
+/// Classifies examples.
 pub(crate) fn run(flags: &Predict, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
     let (_, checkpoint) = trained(&flags.run)?;
     let (device, threads) = place(global)?;
+    let about = &checkpoint.about;
     let files = files(&flags.pictures)?;
     let (network, _) = model::restore(&checkpoint, 1)?;
     network.to_device(&device);
     network.eval();
     let mut step = Step::record(move |[x]: [Tensor; 1]| no_grad(|| network.call(&x).softmax(1)));
+    let format = match (flags.format, console.json()) {
+        (_, true) => OutputFormat::Json,
+        (format, false) => format,
+    };
+    let mut writer = Writer { format, top: flags.top as usize, classes: &about.classes, console };
+    writer.begin()?;
     machine::with_threads(threads, || {
         for file in &files {
-            let prepared = prepare(file, flags, &checkpoint)?;
-            answer(&prepared, flags, &checkpoint, &mut step, &device, console)?;
+            let from = Taken::new(file)?;
+            match from.kind(about) {
+                Taking::Pictures => {
+                    for files in from.pictures()?.chunks(TOGETHER) {
+                        let some = pictures(files, flags, about)?;
+                        answer(some, about, &mut step, &device, &mut writer)?;
+                    }
+                }
+                Taking::Set => answer(from.set(about)?, about, &mut step, &device, &mut writer)?,
+            }
         }
         Ok(Exit::Success)
     })
 }
 
-/// All files, those in folders by their names.
+/// What was asked for, as far as it has been looked at.
+struct Taken {
+    path: PathBuf,
+    /// What came from the standard input, or the first bytes of a file; nothing of a folder.
+    bytes: Vec<u8>,
+    is_folder: bool,
+}
+
+enum Taking {
+    Pictures,
+    Set,
+}
+
+/// A file, or what came from the standard input.
+struct Bytes<'a> {
+    name: PathBuf,
+    bytes: Option<&'a [u8]>,
+}
+
 fn files(asked: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
-    let mut files = Vec::new();
-    for path in asked {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let unread = |e| Diagnostic::io(Exit::Data, "cannot read", path, &e);
-        let mut inside = Vec::new();
-        for entry in fs::read_dir(path).map_err(unread)? {
-            let file = entry.map_err(unread)?.path();
-            if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
-                inside.push(file);
-            }
-        }
-        if inside.is_empty() {
-            let title = format!("there is no PNG file in {}", path.display());
-            return Err(Diagnostic::new(Exit::Data, title));
-        }
-        inside.sort();
-        files.append(&mut inside);
+    if asked.iter().filter(|path| *path == Path::new(STDIN)).count() > 1 {
+        return Err(Diagnostic::new(Exit::Usage, "`-` stands for the standard input, and there is one only"));
     }
-    Ok(files)
+    Ok(asked.to_vec())
 }
 
-/// Reads a file, whatever its name says, and brings its pictures to the network's size.
-fn prepare(file: &Path, flags: &Predict, checkpoint: &Checkpoint) -> Result<Prepared, Diagnostic> {
-    let about = &checkpoint.about;
-    let [channels, height, width] = model::input_shape(about)?;
-    let name = file.display().to_string();
-    let unread = |e| Diagnostic::io(Exit::Data, "cannot read", file, &e);
-    let mut start = Vec::new();
-    let is_stdin = file == Path::new(STDIN);
-    if !is_stdin {
-        File::open(file).and_then(|f| f.take(4).read_to_end(&mut start)).map_err(unread)?;
-    }
-    if start.starts_with(&[0, 0]) || start.starts_with(&[0x1f, 0x8b]) {
-        return many(file, [channels, height, width]);
-    }
-    if channels != 1 {
-        let title =
-            format!("the network takes pictures of {channels} channels, and PNG files are read as grey");
-        return Err(Diagnostic::new(Exit::Usage, title).help("an IDX file can hold such pictures"));
-    }
-    let picture = if is_stdin {
+impl Taken {
+    fn new(path: &Path) -> Result<Self, Diagnostic> {
+        let (path, is_folder) = (path.to_path_buf(), path.is_dir());
         let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).map_err(unread)?;
-        Picture::from_png(Cursor::new(bytes))
-    } else {
-        Picture::from_png(BufReader::new(File::open(file).map_err(unread)?))
-    };
-    let picture = picture.map_err(|words| {
-        Diagnostic::new(Exit::Data, format!("{name} is no PNG picture that I can read: {words}"))
-            .help("PNG and IDX files are taken; most programs can save a picture as PNG")
-    })?;
-    let fit = if about.config.data.name == DataName::Mnist { Fit::Digit } else { Fit::Whole };
-    let (pixels, done) = picture.prepare(height, width, fit, flags.invert);
-    Ok(Prepared { name, several: false, pixels, done })
+        if path == Path::new(STDIN) {
+            let most = data::limits().bytes.min(1 << 30);
+            let read = std::io::stdin().take(most + 1).read_to_end(&mut bytes);
+            read.map_err(|e| Diagnostic::io(Exit::Data, "cannot read", &path, &e))?;
+            if bytes.len() as u64 > most {
+                return Err(Diagnostic::new(Exit::Data, "more than 1 GiB comes from the standard input"));
+            }
+            if bytes.is_empty() {
+                let found = Diagnostic::new(Exit::Data, "nothing comes from the standard input");
+                return Err(found.help("write such as `cotangent predict RUN - < seven.png`"));
+            }
+        } else if !is_folder {
+            let unread = |e| Diagnostic::io(Exit::Data, "cannot read", &path, &e);
+            if !path.metadata().map_err(unread)?.is_file() {
+                let title = format!("{} is not a regular file", path.display());
+                return Err(Diagnostic::new(Exit::Data, title).help("`-` reads from the standard input"));
+            }
+            let start = File::open(&path).and_then(|f| f.take(Format::START as u64).read_to_end(&mut bytes));
+            start.map_err(unread)?;
+        }
+        Ok(Taken { path, bytes, is_folder })
+    }
+
+    fn is_stdin(&self) -> bool {
+        self.path == Path::new(STDIN)
+    }
+
+    /// By content, whatever the name says.
+    fn kind(&self, about: &About) -> Taking {
+        let is_set = self.bytes.starts_with(&[0, 0])
+            || self.bytes.starts_with(&[0x1f, 0x8b])
+            || self.bytes.starts_with(b"PK")
+            || self.bytes.starts_with(b"\x93NUMPY");
+        match self.is_folder || (!is_set && about.input_shape.len() == 3) {
+            true => Taking::Pictures,
+            false => Taking::Set,
+        }
+    }
+
+    /// A picture, or all in a folder.
+    fn pictures(&self) -> Result<Vec<Bytes<'_>>, Diagnostic> {
+        if !self.is_folder {
+            let bytes = self.is_stdin().then_some(&self.bytes[..]);
+            return Ok(vec![Bytes { name: self.path.clone(), bytes }]);
+        }
+        let all = folder::pictures(&self.path, &data::limits())?;
+        Ok(all.into_iter().map(|name| Bytes { name, bytes: None }).collect())
+    }
+
+    /// The examples of a file that holds several.
+    fn set(&self, about: &About) -> Result<Prepared, Diagnostic> {
+        let config = &about.config.data;
+        let known = Known::of(about, true);
+        let file = self.path.display().to_string();
+        let starts = |with: &[u8]| self.bytes.starts_with(with);
+        let set = if starts(&[0, 0]) || starts(&[0x1f, 0x8b]) {
+            if self.is_stdin() {
+                let found = Diagnostic::new(Exit::Usage, "IDX files are not read from the standard input");
+                return Err(found.help("name the file"));
+            }
+            idx(&self.path, about)?
+        } else if starts(b"PK") || starts(b"\x93NUMPY") {
+            let options =
+                arrays::Options { labelled: false, group: None, ..data::array_options(config, Some(&known)) };
+            match self.is_stdin() {
+                true => {
+                    let array = npy::read(&self.bytes[..], data::limits().bytes, &self.path, None)?;
+                    arrays::inputs(array, &self.path, &options)?
+                }
+                false => arrays::read(&self.path, &options)?.train,
+            }
+        } else {
+            let options =
+                table::Options { unlabelled: true, group: None, ..data::table_options(config, Some(&known)) };
+            // The column with the class may be there; nobody looks at it.
+            let options = table::Options { classes: None, label: None, ..options };
+            let set = match self.is_stdin() {
+                true => table::parse(&self.bytes, &self.path, &options)?,
+                false => table::file(&self.path, &options)?,
+            };
+            Set { labels: Vec::new(), ..set }
+        };
+        if set.shape != about.input_shape {
+            let title = format!("{file} holds examples of shape {:?}", set.shape);
+            let found = Diagnostic::new(Exit::Data, title);
+            return Err(found.help(format!("the network takes {:?}", about.input_shape)));
+        }
+        let index = |i: usize| match &set.origins {
+            Origins::Lines(lines) => lines.get(i).map_or(i, |l| *l as usize),
+            _ => i,
+        };
+        let names =
+            (0..set.len()).map(|i| Name { file: file.clone(), index: Some(index(i)), done: Vec::new() });
+        Ok(Prepared { names: names.collect(), set })
+    }
 }
 
-/// The pictures of an IDX file, which must have the network's size.
-fn many(file: &Path, shape: [usize; 3]) -> Result<Prepared, Diagnostic> {
-    let idx = Idx::read(file)?;
-    let found = match *idx.shape() {
-        [_, h, w] => Some([1, h, w]),
-        [_, c, h, w] => Some([c, h, w]),
+/// An array of an IDX file, which must have the network's shape.
+fn idx(path: &Path, about: &About) -> Result<Set, Diagnostic> {
+    let array = Idx::read(path)?;
+    let found = match *array.shape() {
+        [_, h, w] => Some(vec![1, h, w]),
+        [_, c, h, w] => Some(vec![c, h, w]),
         _ => None,
     };
-    if found != Some(shape) {
-        let ([c, h, w], there) = (shape, idx.shape());
-        let title = format!("{} holds an array of shape {there:?}", file.display());
-        return Err(
-            Diagnostic::new(Exit::Data, title).help(format!("the network takes pictures of {c}×{h}×{w}"))
-        );
+    if found.as_ref() != Some(&about.input_shape) {
+        let there = array.shape();
+        let title = format!("{} holds an array of shape {there:?}", path.display());
+        let takes: Vec<String> = about.input_shape.iter().map(usize::to_string).collect();
+        return Err(Diagnostic::new(Exit::Data, title)
+            .help(format!("the network takes pictures of {}", takes.join("×"))));
     }
-    let Elements::U8(pixels) = idx.into_elements() else {
-        let title = format!("{} holds numbers that are not bytes, and pixels are", file.display());
+    let Elements::U8(pixels) = array.into_elements() else {
+        let title = format!("{} holds numbers that are not bytes, and pixels are", path.display());
         return Err(Diagnostic::new(Exit::Data, title));
     };
-    Ok(Prepared { name: file.display().to_string(), several: true, pixels, done: Vec::new() })
+    Ok(unlabelled(Values::U8(pixels), about))
+}
+
+fn unlabelled(inputs: Values, about: &About) -> Set {
+    Set {
+        inputs,
+        shape: about.input_shape.clone(),
+        labels: Vec::new(),
+        classes: about.classes.clone(),
+        features: Vec::new(),
+        groups: None,
+        origins: Origins::Rows,
+        remarks: Vec::new(),
+        scale: about.normalisation.scale,
+    }
+}
+
+/// Reads pictures and brings them to the network's size, as those were that it was trained on.
+fn pictures(files: &[Bytes<'_>], flags: &Predict, about: &About) -> Result<Prepared, Diagnostic> {
+    let [channels, height, width] =
+        <[usize; 3]>::try_from(model::input_shape(about)?).map_err(|_| not_pictures(files, about))?;
+    let limits = data::limits();
+    let one = |file: &Bytes<'_>| {
+        let picture = match file.bytes {
+            Some(bytes) => cotangent_data::Picture::decode(bytes, &file.name, &limits)?,
+            None => cotangent_data::Picture::read(&file.name, &limits)?,
+        };
+        let was_colour = picture.channels > channels;
+        let (levels, mut done) = match about.config.data.name.kind() {
+            // As the pictures of the folder were read, or any in colour.
+            kind if channels != 1 || kind == Some(Kind::Folder) => {
+                let picture = picture.with_channels(channels);
+                let picture = picture.resized(height, width, data::filter(&about.config.data));
+                let planes = picture.planes();
+                let levels = match &picture.levels {
+                    Levels::U8(_) => Values::U8(planes.iter().map(|x| *x as u8).collect()),
+                    Levels::U16(_) => Values::F32(planes),
+                };
+                (levels, picture.done)
+            }
+            kind => {
+                let grey = Picture::grey(&picture);
+                let fit = if kind.is_none() { Fit::Digit } else { Fit::Whole };
+                let (levels, mut done) = grey.prepare(height, width, fit, flags.invert);
+                done.splice(0..0, picture.done);
+                (Values::U8(levels), done)
+            }
+        };
+        if was_colour {
+            done.insert(0, "colours made grey".into());
+        }
+        Ok::<_, Diagnostic>((levels, Name { file: file.name.display().to_string(), index: None, done }))
+    };
+    let all: Vec<Result<(Values, Name), Diagnostic>> = files.par_iter().map(one).collect();
+    let all: Vec<(Values, Name)> = all.into_iter().collect::<Result<_, _>>()?;
+    let is_deep = all.iter().any(|(v, _)| matches!(v, Values::F32(_)));
+    let (mut bytes, mut numbers, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    for (levels, name) in all {
+        match levels {
+            Values::U8(v) if is_deep => numbers.extend(v.into_iter().map(f32::from)),
+            Values::U8(v) => bytes.extend(v),
+            Values::F32(v) => numbers.extend(v),
+        }
+        names.push(name);
+    }
+    let inputs = if is_deep { Values::F32(numbers) } else { Values::U8(bytes) };
+    Ok(Prepared { names, set: unlabelled(inputs, about) })
+}
+
+fn not_pictures(files: &[Bytes<'_>], about: &About) -> Diagnostic {
+    let first = files.first().map_or(String::new(), |f| f.name.display().to_string());
+    let title = format!("{first} is a picture, and the network takes {} numbers", about.input_shape[0]);
+    Diagnostic::new(Exit::Usage, title)
+        .help("it was trained on a table: name a CSV file with the same columns")
 }
 
 fn answer(
-    prepared: &Prepared,
-    flags: &Predict,
-    checkpoint: &Checkpoint,
+    prepared: Prepared,
+    about: &About,
     step: &mut Step<1, Tensor>,
     device: &Device,
-    console: &mut Console,
+    writer: &mut Writer<'_>,
 ) -> Result<(), Diagnostic> {
-    let about = &checkpoint.about;
-    let shape = model::input_shape(about)?;
-    let count = prepared.pixels.len() / shape.iter().product::<usize>().max(1);
-    let images = Images::new(prepared.pixels.clone(), shape, vec![0_u8; count], about.classes.len())?;
-    let images = normalised(images, &about.normalisation)?;
-    let places: Vec<usize> = (0..count).collect();
+    let source = Source::new(prepared.set, &about.normalisation)?;
+    let places: Vec<usize> = (0..prepared.names.len()).collect();
     for chunk in places.chunks(CHUNK) {
-        let [x, _] = <[_; 2]>::try_from(images.get(chunk)?)
-            .map_err(|_| Diagnostic::new(Exit::Failure, "images and labels were expected"))?;
+        let [x, _] = <[_; 2]>::try_from(source.get(chunk)?)
+            .map_err(|_| Diagnostic::new(Exit::Failure, "inputs and labels were expected"))?;
         let x = x.to(device);
         let likely = attempt(|| step.run([&x])).flatten()?.try_to_vec::<f64>()?;
-        for (index, shares) in chunk.iter().zip(likely.chunks(about.classes.len())) {
-            let mut order: Vec<usize> = (0..shares.len()).collect();
-            order.sort_by(|a, b| shares[*b].total_cmp(&shares[*a]));
-            let guess = |c: &usize| Guess { class: &about.classes[*c], probability: shares[*c] };
-            let guesses: Vec<Guess<'_>> = order.iter().take(flags.top as usize).map(guess).collect();
-            let answer = Answer {
-                picture: prepared.name.clone(),
-                index: prepared.several.then_some(*index),
-                class: &about.classes[order[0]],
-                guesses,
-                prepared: &prepared.done,
-            };
-            if console.json() {
-                console.print_json(&answer)?;
-            } else {
-                console.print(&line(&answer))?;
-            }
+        for (i, shares) in chunk.iter().zip(likely.chunks(about.classes.len())) {
+            writer.write(&prepared.names[*i], shares)?;
         }
     }
     Ok(())
+}
+
+/// Writes answers in the format that was asked for.
+struct Writer<'a> {
+    format: OutputFormat,
+    top: usize,
+    classes: &'a [String],
+    console: &'a mut Console,
+}
+
+impl Writer<'_> {
+    fn begin(&mut self) -> Result<(), Diagnostic> {
+        if self.format != OutputFormat::Csv {
+            return Ok(());
+        }
+        let classes: String =
+            self.classes.iter().map(|c| format!(",{}", quoted(&format!("p_{c}")))).collect();
+        self.console.print(&format!("picture,index,class,probability{classes}"))
+    }
+
+    fn write(&mut self, name: &Name, shares: &[f64]) -> Result<(), Diagnostic> {
+        let mut order: Vec<usize> = (0..shares.len()).collect();
+        order.sort_by(|a, b| shares[*b].total_cmp(&shares[*a]));
+        let guess = |c: &usize| Guess { class: &self.classes[*c], probability: shares[*c] };
+        let answer = Answer {
+            picture: &name.file,
+            index: name.index,
+            class: &self.classes[order[0]],
+            guesses: order.iter().take(self.top).map(guess).collect(),
+            prepared: &name.done,
+        };
+        match self.format {
+            OutputFormat::Json => self.console.print_json(&answer),
+            OutputFormat::Text => self.console.print(&line(&answer)),
+            OutputFormat::Csv => {
+                let index = answer.index.map_or(String::new(), |i| i.to_string());
+                let all: String = shares.iter().map(|p| format!(",{p}")).collect();
+                let (file, class) = (quoted(answer.picture), quoted(answer.class));
+                self.console.print(&format!("{file},{index},{class},{}{all}", shares[order[0]]))
+            }
+        }
+    }
+}
+
+/// A field of a CSV file.
+fn quoted(text: &str) -> String {
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_string(),
+    }
 }
 
 /// `seven.png: 7  (7 99.98%, 1 0.01%, 3 0.00%)`, and what was done to the picture.

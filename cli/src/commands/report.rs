@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::checkpoint::Checkpoint;
 use crate::chronicle;
 use crate::console::Console;
+use crate::data;
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::model;
 use crate::run_folder::{self, Kind, write_unsynced};
@@ -43,7 +44,7 @@ pub(crate) fn run(flags: &Flags, console: &mut Console) -> Result<Exit, Diagnost
     if let Ok(checkpoint) =
         run_folder::find(&folder, Kind::Last).and_then(|f| Checkpoint::read(&f.checkpoint))
     {
-        let shape = model::input_shape(&checkpoint.about)?;
+        let shape = data::sides(model::input_shape(&checkpoint.about)?);
         let state: Vec<_> = model::tensors(checkpoint.model())?.into_iter().collect();
         if let Some((layer, tiles)) = chronicle::filters(&state, shape) {
             write_unsynced(&plots.join(format!("filters-{layer}.png")), &chronicle::sheet(&tiles))?;

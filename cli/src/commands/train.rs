@@ -10,7 +10,8 @@ use cotangent::{Device, Tensor};
 
 use crate::checkpoint::{About, Checkpoint, OPTIM, SCHEDULE};
 use crate::chronicle::Chronicle;
-use crate::config::{Config, DeviceName};
+use crate::config::layers::Layers;
+use crate::config::{BestName, Config, DeviceName, ScheduleName};
 use crate::console::Console;
 use crate::data::{Data, count};
 use crate::diagnostic::{Diagnostic, Exit};
@@ -20,7 +21,7 @@ use crate::model::{self, Model};
 use crate::rate::{self, Rate};
 use crate::run_folder::{self, Kind, RunFolder};
 use crate::signal::Signals;
-use crate::trainer::{Parts, Trainer};
+use crate::trainer::{Manner, Parts, Trainer};
 
 /// Trains, from the beginning or from where a run was left.
 pub(crate) fn run(flags: &Train, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
@@ -41,7 +42,7 @@ pub(crate) fn run(flags: &Train, global: &Global, console: &mut Console) -> Resu
 /// What is to be done, before anything of it is begun.
 enum Plan {
     /// A run with these settings.
-    New(Box<Config>),
+    New(Box<(Config, Layers)>),
     /// The run of this checkpoint, which was begun for so many epochs.
     Resumed(Box<Checkpoint>, RunFolder, u64),
 }
@@ -61,7 +62,7 @@ impl Plan {
         for line in config.listing(&origins) {
             console.detail(&line);
         }
-        Ok(Plan::New(Box::new(config)))
+        Ok(Plan::New(Box::new((config, layers))))
     }
 
     fn resumed(path: &Path, flags: &Train, global: &Global) -> Result<Self, Diagnostic> {
@@ -97,7 +98,7 @@ impl Plan {
 
     fn config(&self) -> &Config {
         match self {
-            Plan::New(config) => config,
+            Plan::New(new) => &new.0,
             Plan::Resumed(checkpoint, ..) => &checkpoint.about.config,
         }
     }
@@ -110,11 +111,18 @@ impl Plan {
         threads: usize,
         console: &mut Console,
     ) -> Result<Parts, Diagnostic> {
-        let config = self.config().clone();
+        let mut config = self.config().clone();
         let data = Data::load(&config.data, config.seed, None)?;
+        config.model = model::suitable(config.model, &data.shape);
+        needs_validation(&config, &data)?;
+        let manner = Manner::new(&config, data.weights(config.train.class_weights.as_ref())?);
         let batch = config.data.batch.min(count(&data.train));
         let (model, summary) = match &self {
-            Plan::New(_) => model::build(config.model, data.shape, data.classes.len(), config.seed, batch)?,
+            Plan::New(new) => {
+                let place = |problem| new.1.place(&problem);
+                let classes = data.classes.len();
+                model::build_at(&(&config).into(), &data.shape, classes, config.seed, batch, &place)?
+            }
             Plan::Resumed(checkpoint, ..) => {
                 same_examples(&checkpoint.about, &data)?;
                 model::restore(checkpoint, batch)?
@@ -128,9 +136,10 @@ impl Plan {
         let (about, folder) = match self {
             Plan::New(_) => {
                 let normalisation = data.normalisation.clone();
-                let shape = data.shape.to_vec();
-                let about =
+                let shape = data.shape.clone();
+                let mut about =
                     About::new(config.clone(), isa().name(), data.classes.clone(), shape, normalisation);
+                about.features = data.features.clone();
                 let folder = match &flags.name {
                     Some(name) => RunFolder::named(&flags.out, name, flags.force)?,
                     None => {
@@ -155,8 +164,21 @@ impl Plan {
         remarks.iter().for_each(|remark| console.say(&format!("note: {remark}")));
         let chronicle = Chronicle::new(&config.log, &folder, about.position.step)?;
         let eager = flags.eager;
-        Ok(Parts { about, data, model, optimizer, rate, device, threads, folder, chronicle, eager })
+        Ok(Parts { about, data, model, optimizer, rate, manner, device, threads, folder, chronicle, eager })
     }
+}
+
+/// What follows a validation figure needs examples for it; files may hold some, so this is known late.
+fn needs_validation(config: &Config, data: &Data) -> Result<(), Diagnostic> {
+    let follows = config.train.patience > 0
+        || config.optim.schedule.name == ScheduleName::Plateau
+        || config.train.best != BestName::Loss;
+    if !follows || count(&data.val) > 0 {
+        return Ok(());
+    }
+    let title = "patience, `train.best` and the plateau schedule follow a validation figure, and no examples are held out";
+    Err(Diagnostic::new(Exit::Usage, title)
+        .help("`--val-split 0.1` holds out a tenth; test figures are never used"))
 }
 
 /// The folder's first files, and the first lines on the screen.
@@ -209,6 +231,7 @@ fn planned_anew(config: &Config, before: u64, step: u64, old: &Rate, new: &Rate)
 fn same_examples(about: &About, data: &Data) -> Result<(), Diagnostic> {
     let same = about.input_shape == data.shape
         && about.classes == data.classes
+        && about.features == data.features
         && about.normalisation == data.normalisation;
     if same {
         return Ok(());

@@ -9,7 +9,10 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, OptimConfig, OptimName, Problem, ScheduleConfig, ScheduleName};
+use super::{
+    Activation, BestName, ClassWeights, Config, DataConfig, LayerConfig, OptimConfig, OptimName, Problem,
+    ScheduleConfig, ScheduleName, TrainConfig,
+};
 use crate::diagnostic::{Diagnostic, Exit, Place, nearest};
 
 /// The key whose value may be a bare name instead of a table.
@@ -175,9 +178,9 @@ impl Layers {
     }
 
     /// The problem with the text that set the value underlined, if somebody wrote one.
-    fn place(&self, problem: &Problem) -> Diagnostic {
+    pub(crate) fn place(&self, problem: &Problem) -> Diagnostic {
         let found = Diagnostic::new(Exit::Usage, problem.title.as_str()).help(problem.help.as_str());
-        let written = self.0.iter().rev().find_map(|layer| Some((layer, layer.spans.get(problem.key)?)));
+        let written = self.0.iter().rev().find_map(|layer| Some((layer, layer.spans.get(&problem.key)?)));
         match written {
             None => found,
             Some((layer, spans)) => found.at(Place {
@@ -198,8 +201,20 @@ fn join(prefix: &str, part: &str) -> String {
 fn collect(prefix: &str, table: &DeTable<'_>, spans: &mut BTreeMap<String, Spans>) {
     for (key, value) in table {
         let dotted = join(prefix, key.get_ref());
-        if let DeValue::Table(inner) = value.get_ref() {
-            collect(&dotted, inner, spans);
+        match value.get_ref() {
+            DeValue::Table(inner) => collect(&dotted, inner, spans),
+            // Of `[[layers]]`, each by its number; what is underlined is what stands in it.
+            DeValue::Array(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    let DeValue::Table(inner) = item.get_ref() else { continue };
+                    let (dotted, item) = (join(&dotted, &i.to_string()), item.span());
+                    collect(&dotted, inner, spans);
+                    let first =
+                        inner.iter().map(|(k, v)| k.span().start..v.span().end).min_by_key(|s| s.start);
+                    spans.insert(dotted, Spans { key: item.clone(), value: first.unwrap_or(item) });
+                }
+            }
+            _ => {}
         }
         spans.insert(dotted, Spans { key: key.span(), value: value.span() });
     }
@@ -265,7 +280,7 @@ fn overlay(prefix: &str, base: &mut toml::Table, over: &toml::Table, origin: &st
 }
 
 /// All keys that there are, with dots.
-fn known_keys() -> Vec<String> {
+pub(crate) fn known_keys() -> Vec<String> {
     let full = Config {
         optim: OptimConfig {
             name: OptimName::Adam,
@@ -276,10 +291,12 @@ fn known_keys() -> Vec<String> {
             eps: Some(0.0),
             weight_decay: Some(0.0),
             clip_norm: 0.0,
+            clip_value: 1.0,
             schedule: ScheduleConfig {
                 name: ScheduleName::Step,
                 warmup_steps: 0,
                 step_epochs: Some(0),
+                milestones: Some(Vec::new()),
                 gamma: Some(0.0),
                 min_lr: Some(0.0),
                 end_factor: Some(0.0),
@@ -290,6 +307,14 @@ fn known_keys() -> Vec<String> {
                 patience: Some(0),
             },
         },
+        layers: vec![LayerConfig::Act(Activation::Relu)],
+        train: TrainConfig {
+            best: BestName::Accuracy,
+            class_weights: Some(ClassWeights::Balanced),
+            label_smoothing: 0.1,
+            ..TrainConfig::default()
+        },
+        data: DataConfig::full(),
         ..Config::default()
     };
     let mut keys = Vec::new();
@@ -314,6 +339,15 @@ fn explain(message: &str, key: &str, place: impl FnOnce(String) -> Place) -> Dia
         ("expected struct DataConfig", "expected a table"),
         ("expected struct OptimConfig", "expected a table"),
         ("expected struct TrainConfig", "expected a table"),
+        ("expected struct SplitConfig", "expected a table"),
+        ("expected struct AugmentConfig", "expected a table"),
+        ("expected struct Conv2dConfig", "expected a table"),
+        ("expected struct BatchNorm2dConfig", "expected a table"),
+        ("expected struct FlattenConfig", "expected a table, such as {}"),
+        ("expected path string", "expected text"),
+        ("expected a string", "expected text"),
+        ("expected a boolean", "expected true or false"),
+        ("expected a sequence", "expected a list in brackets"),
         ("unknown variant", "unknown name"),
     ];
     let mut title = words.iter().fold(message.trim().to_string(), |text, (from, to)| text.replace(from, to));
@@ -344,7 +378,7 @@ fn explain(message: &str, key: &str, place: impl FnOnce(String) -> Place) -> Dia
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DataName, DeviceName, Optimizer, Schedule};
+    use super::super::{DataName, DeviceName, Kind, Optimizer, Schedule};
     use super::*;
 
     fn merged(file: &str, sets: &[&str]) -> Result<(Config, Origins), Diagnostic> {
@@ -397,7 +431,7 @@ mod tests {
         ];
         let (config, _) = merged("", &sets).unwrap();
         assert_eq!(config.device, DeviceName::Cpu);
-        assert_eq!(config.data.name, DataName::Idx("x y".into()));
+        assert_eq!(config.data.name, DataName::Files(Kind::Idx, "x y".into()));
         let adam = Optimizer::Adam { betas: [0.8, 0.9], eps: 1e-8, weight_decay: 0.0, decoupled: false };
         assert_eq!(config.optim.optimizer(), adam);
     }
@@ -507,7 +541,7 @@ mod tests {
         assert!(text.contains("a setting of adam or adamw, and this run uses momentum"), "{text}");
         let text = refused("", &["optim.schedule={name='cosine',gamma=0.5}"]);
         assert!(
-            text.contains("a setting of the step schedule, and this run uses the cosine schedule"),
+            text.contains("a setting of the step, multi-step or exponential schedule, and this run uses the cosine schedule"),
             "{text}"
         );
     }
@@ -529,7 +563,7 @@ mod tests {
         for key in keys {
             // A date fits nowhere, so the key must be known and its value refused.
             let text = refused("", &[&format!("{key}=1979-05-27")]);
-            assert!(text.contains(&format!("`{key}`: ")), "{text}");
+            assert!(text.contains(&format!("`{key}`")) && !text.contains("unknown field"), "{text}");
         }
     }
 }

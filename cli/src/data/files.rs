@@ -1,0 +1,258 @@
+//! The examples of a configuration as their files hold them.
+
+use std::path::{Path, PathBuf};
+
+use cotangent::data::{Elements, Idx, Images};
+use cotangent_data::pattern::Pattern;
+use cotangent_data::table::Missing;
+use cotangent_data::{Filter, Limits, Origins, Parts, Set, Values, arrays, cifar, folder, table};
+
+use super::Known;
+use crate::config::{DataConfig, DataName, FilterName, Kind, MissingName};
+use crate::diagnostic::{Diagnostic, Exit};
+use crate::machine;
+
+/// Half of the machine's memory: what is computed with them needs the rest.
+pub(crate) fn limits() -> Limits {
+    let limits = Limits::default();
+    Limits { bytes: machine::memory().map_or(limits.bytes, |all| all / 2), ..limits }
+}
+
+/// How a folder of pictures is read.
+pub(crate) fn folder_options(config: &DataConfig, known: Option<&Known<'_>>) -> folder::Options {
+    folder::Options {
+        resize: config.resize,
+        filter: filter(config),
+        channels: known.and_then(|k| k.shape.first().copied()).or(config.channels),
+        classes: known.map(|k| k.classes.to_vec()),
+        // A pattern that is none was refused before.
+        group: config.split.by.as_ref().and_then(|by| Pattern::new(by).ok()),
+        limits: limits(),
+    }
+}
+
+/// How a picture is brought to another size.
+pub(crate) fn filter(config: &DataConfig) -> Filter {
+    match config.filter {
+        Some(FilterName::Bilinear) => Filter::Bilinear,
+        Some(FilterName::Area) | None => Filter::Area,
+    }
+}
+
+/// What is done about missing numbers.
+fn missing(config: &DataConfig) -> Missing {
+    match config.missing {
+        None | Some(MissingName::Error) => Missing::Error,
+        Some(MissingName::Mean) => Missing::Mean,
+        Some(MissingName::Zero) => Missing::Zero,
+        Some(MissingName::Drop) => Missing::Drop,
+    }
+}
+
+/// How a table is read.
+pub(crate) fn table_options(config: &DataConfig, known: Option<&Known<'_>>) -> table::Options {
+    table::Options {
+        label: config.label.clone(),
+        features: known.map(|k| k.features.to_vec()).filter(|f| !f.is_empty()).or(config.features.clone()),
+        exclude: if known.is_some() { Vec::new() } else { config.exclude.clone() },
+        group: if known.is_some_and(|k| k.foreign) { None } else { config.split.by.clone() },
+        missing: missing(config),
+        classes: known.map(|k| k.classes.to_vec()),
+        unlabelled: false,
+        limits: limits(),
+    }
+}
+
+/// How arrays are read.
+pub(crate) fn array_options(config: &DataConfig, known: Option<&Known<'_>>) -> arrays::Options {
+    arrays::Options {
+        inputs: config.inputs.clone(),
+        label: config.label.clone(),
+        group: if known.is_some_and(|k| k.foreign) { None } else { config.split.by.clone() },
+        missing: missing(config),
+        classes: known.map(|k| k.classes.to_vec()),
+        labelled: true,
+        limits: limits(),
+    }
+}
+
+/// All parts that the files hold.
+pub(crate) fn read(config: &DataConfig, known: Option<&Known<'_>>) -> Result<Parts, Diagnostic> {
+    let mut parts = match &config.name {
+        DataName::Mnist => return mnist(),
+        DataName::Files(kind, path) => kind_of(*kind, path, config, known)?,
+    };
+    if let Some(path) = &config.test {
+        let DataName::Files(kind, _) = &config.name else { return Ok(parts) };
+        let Set { classes, features, shape, .. } = &parts.train;
+        let like = Known { normalisation: None, classes, features, shape, foreign: true };
+        let test = kind_of(*kind, path, config, Some(&like))?;
+        let test = test.test.unwrap_or(test.train);
+        if test.shape != parts.train.shape {
+            let (path, there, here) = (path.display(), &test.shape, &parts.train.shape);
+            let title =
+                format!("{path} holds examples of shape {there:?}, and those for training have {here:?}");
+            return Err(Diagnostic::new(Exit::Data, title));
+        }
+        parts.test = Some(test);
+    }
+    Ok(parts)
+}
+
+fn kind_of(
+    kind: Kind,
+    path: &Path,
+    config: &DataConfig,
+    known: Option<&Known<'_>>,
+) -> Result<Parts, Diagnostic> {
+    Ok(match kind {
+        Kind::Idx => return idx(path),
+        Kind::Folder => {
+            let mut options = folder_options(config, known);
+            if known.is_some_and(|k| k.foreign) {
+                options.group = None;
+            }
+            folder::read(path, &options)?
+        }
+        Kind::Npz => arrays::read(path, &array_options(config, known))?,
+        Kind::Csv => table::read(path, &table_options(config, known))?,
+        Kind::Cifar10 => cifar::read(path, &limits())?,
+    })
+}
+
+/// Pictures of bytes with numbered classes.
+fn pictures(pixels: Vec<u8>, shape: [usize; 3], labels: Vec<i64>, classes: usize) -> Set {
+    Set {
+        inputs: Values::U8(pixels),
+        shape: shape.to_vec(),
+        labels,
+        classes: (0..classes).map(|c| c.to_string()).collect(),
+        features: Vec::new(),
+        groups: None,
+        origins: Origins::Rows,
+        remarks: Vec::new(),
+        scale: 1.0 / 255.0,
+    }
+}
+
+fn mnist() -> Result<Parts, Diagnostic> {
+    let damaged = |e: cotangent_mnist::Error| Diagnostic::new(Exit::Data, e.to_string());
+    let set = |s: cotangent_mnist::Split| {
+        let shape = [1, cotangent_mnist::ROWS, cotangent_mnist::COLS];
+        let labels = s.labels.into_iter().map(i64::from).collect();
+        pictures(s.images, shape, labels, cotangent_mnist::CLASSES)
+    };
+    let (train, test) = rayon::join(cotangent_mnist::train, cotangent_mnist::test);
+    Ok(Parts { train: set(train.map_err(damaged)?), val: None, test: Some(set(test.map_err(damaged)?)) })
+}
+
+/// Four IDX files in a folder.
+fn idx(folder: &Path) -> Result<Parts, Diagnostic> {
+    let mut remarks = Vec::new();
+    let mut files = |part: &str| {
+        let mut file = |kind| idx_file(folder, part, kind, &mut remarks);
+        Ok::<_, Diagnostic>((file("images-idx3-ubyte")?, file("labels-idx1-ubyte")?))
+    };
+    let ((images, labels), (test_images, test_labels)) = (files("train")?, files("t10k")?);
+    let classes = classes(&labels)?;
+    let set = |images: &Images| {
+        pictures(images.pixels().to_vec(), images.shape(), images.labels().to_vec(), images.classes())
+    };
+    let train = Images::from_idx(&images, &labels, classes)?;
+    let test = Images::from_idx(&test_images, &test_labels, classes)?;
+    if test.labels().is_empty() {
+        return Err(Diagnostic::new(Exit::Data, format!("{} holds no image", test_images.display())));
+    }
+    if train.shape() != test.shape() {
+        let ([a, b, c], [d, e, f]) = (train.shape(), test.shape());
+        let (one, other) = (images.display(), test_images.display());
+        let title = format!("{one} holds images of {a}×{b}×{c}, and {other} of {d}×{e}×{f}");
+        return Err(Diagnostic::new(Exit::Data, title).help("both must come from the same data set"));
+    }
+    if train.shape().contains(&0) {
+        let title = format!("{} holds images without a pixel", images.display());
+        return Err(Diagnostic::new(Exit::Data, title));
+    }
+    remarks.extend(mostly_empty(train.labels(), classes, &labels));
+    let (mut train, test) = (set(&train), set(&test));
+    train.remarks = remarks;
+    Ok(Parts { train, val: None, test: Some(test) })
+}
+
+/// The file of a part under one of the names that it has in the wild.
+fn idx_file(folder: &Path, part: &str, kind: &str, remarks: &mut Vec<String>) -> Result<PathBuf, Diagnostic> {
+    let plain = format!("{part}-{kind}");
+    let dotted = plain.replace("-idx", ".idx");
+    let names = [plain.clone(), format!("{plain}.gz"), dotted.clone(), format!("{dotted}.gz")];
+    let there: Vec<PathBuf> =
+        names.iter().map(|name| folder.join(name)).filter(|path| path.symlink_metadata().is_ok()).collect();
+    let files: Vec<&PathBuf> = there.iter().filter(|path| path.is_file()).collect();
+    let help = "`idx:DIR` takes a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
+                t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte";
+    match (&files[..], &there[..]) {
+        ([file], _) => Ok((*file).clone()),
+        ([file, others @ ..], _) => {
+            let others: Vec<String> = others.iter().map(|path| path.display().to_string()).collect();
+            remarks.push(format!("{} is read, and not {}", file.display(), others.join(" and ")));
+            Ok((*file).clone())
+        }
+        ([], [other, ..]) => {
+            let is = match other.metadata() {
+                Ok(about) if about.is_dir() => "is a folder",
+                Ok(_) => "is not a regular file",
+                Err(_) => "is a link that leads nowhere",
+            };
+            let title = format!("{} {is}, and a file was expected", other.display());
+            Err(Diagnostic::new(Exit::Data, title).help(help))
+        }
+        ([], []) if !folder.is_dir() && folder.exists() => {
+            let title = format!("{} is no folder, and `idx:` names one", folder.display());
+            Err(Diagnostic::new(Exit::Data, title).help(help))
+        }
+        ([], []) => {
+            let title = format!("there is no {plain} in {}, gzipped or not", folder.display());
+            Err(Diagnostic::new(Exit::Data, title).help(help))
+        }
+    }
+}
+
+/// A word on classes of which most have no example: often one damaged label.
+fn mostly_empty(labels: &[i64], classes: usize, file: &Path) -> Option<String> {
+    let mut examples = vec![0_usize; classes];
+    labels.iter().for_each(|l| examples[*l as usize] += 1);
+    let empty = examples.iter().filter(|n| **n == 0).count();
+    if empty * 2 <= classes {
+        return None;
+    }
+    let (most, position) = (classes - 1, labels.iter().position(|l| *l as usize == classes - 1)?);
+    let times = match examples[most] {
+        1 => "once".to_string(),
+        n => format!("{n} times"),
+    };
+    Some(format!(
+        "{empty} of {classes} classes have no training example: label {most} stands in {} {times}, first at \
+         position {position}; is it meant?",
+        file.display()
+    ))
+}
+
+/// How many classes the training labels speak of. Labels 1, …, C are C classes, and the check that follows says so.
+fn classes(path: &Path) -> Result<usize, Diagnostic> {
+    let labels: Vec<i64> = match Idx::read(path)?.into_elements() {
+        Elements::U8(v) => v.into_iter().map(i64::from).collect(),
+        Elements::I32(v) => v.into_iter().map(i64::from).collect(),
+        _ => {
+            let title = format!("{} holds real numbers, and labels are whole", path.display());
+            return Err(Diagnostic::new(Exit::Data, title));
+        }
+    };
+    let (Some(least), Some(most)) = (labels.iter().min(), labels.iter().max()) else {
+        return Err(Diagnostic::new(Exit::Data, format!("{} holds no label", path.display())));
+    };
+    let classes = usize::try_from(most + i64::from(*least < 1)).unwrap_or_default();
+    if classes > labels.len() {
+        let title = format!("{} has label {most}, with {} examples in all", path.display(), labels.len());
+        return Err(Diagnostic::new(Exit::Data, title).help("labels count the classes from 0"));
+    }
+    Ok(classes)
+}
