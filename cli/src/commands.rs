@@ -2,10 +2,16 @@
 
 pub(crate) mod bench;
 pub(crate) mod compare;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod data;
+pub(crate) mod devices;
 pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod explain;
 pub(crate) mod gradcheck;
+pub(crate) mod lr_find;
+pub(crate) mod man;
 pub(crate) mod plan;
 pub(crate) mod predict;
 pub(crate) mod report;

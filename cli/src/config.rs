@@ -30,6 +30,7 @@ macro_rules! names {
 }
 
 mod data;
+pub(crate) mod keys;
 pub(crate) mod layers;
 mod network;
 

@@ -127,10 +127,22 @@ pub(crate) enum Command {
     Compare(crate::commands::compare::Flags),
     /// Plots and report.html of a run, made again
     Report(crate::commands::report::Flags),
+    /// Learning-rate range test: suggests a rate, and draws why
+    LrFind(Box<crate::commands::lr_find::Flags>),
+    /// Settings: init, show, check, keys, schema
+    Config(crate::commands::config::Flags),
+    /// Examples: list, info, show
+    Data(crate::commands::data::Flags),
     /// How fast training, inference and single operations are on this machine
     Bench(Bench),
     /// This machine as the program sees it, and a short self-check
     Doctor,
+    /// Where a run can compute
+    Devices(crate::commands::devices::Flags),
+    /// What a shell needs to complete commands and flags
+    Completions(crate::commands::completions::Flags),
+    /// Manual pages
+    Man(crate::commands::man::Flags),
 }
 
 /// What a run is made of: flags that are settings, for `train` and `plan`.

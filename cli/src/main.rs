@@ -67,6 +67,12 @@ fn run(cli: &Cli, console: &mut Console) -> Result<Exit, Diagnostic> {
         Command::Compare(flags) => commands::compare::run(flags, console),
         Command::Report(flags) => commands::report::run(flags, console),
         Command::Bench(flags) => commands::bench::run(flags, &cli.global, console),
+        Command::LrFind(flags) => commands::lr_find::run(flags, &cli.global, console),
+        Command::Config(flags) => commands::config::run(flags, &cli.global, console),
+        Command::Data(flags) => commands::data::run(flags, &cli.global, console),
+        Command::Devices(flags) => commands::devices::run(flags, &cli.global, console),
+        Command::Completions(flags) => commands::completions::run(flags, console),
+        Command::Man(flags) => commands::man::run(flags, console),
         Command::Doctor => commands::doctor::run(&cli.global, console),
     }
 }

@@ -238,7 +238,7 @@ fn parse_value(text: &str) -> toml::Value {
 }
 
 /// Calls `f` with every value below `value` and its dotted key.
-pub(super) fn leaves(prefix: &str, value: &toml::Value, f: &mut dyn FnMut(&str, &toml::Value)) {
+pub(crate) fn leaves(prefix: &str, value: &toml::Value, f: &mut dyn FnMut(&str, &toml::Value)) {
     match value {
         toml::Value::Table(table) => {
             for (key, value) in table {
