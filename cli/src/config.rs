@@ -687,7 +687,7 @@ impl Config {
         let mut lines = Vec::new();
         if let Ok(value) = toml::Value::try_from(self) {
             layers::leaves("", &value, &mut |key, value| {
-                let origin = origins.get(key).map_or("default", String::as_str);
+                let origin = layers::origin(origins, key);
                 lines.push(format!("  {key} = {value}  ({origin})"));
             });
         }

@@ -8,7 +8,7 @@ use cotangent::nn::Summary;
 use serde_json::{Map, Value, json};
 
 use crate::config::keys::{KEYS, schema};
-use crate::config::layers::{Layers, leaves};
+use crate::config::layers::{Layers, leaves, origin};
 use crate::config::{Config, DataName};
 use crate::console::Console;
 use crate::data::{Outline, outline};
@@ -143,7 +143,7 @@ fn show(settings: &Settings, global: &Global, console: &mut Console) -> Result<(
         let mut all = Map::new();
         if let Ok(value) = toml::Value::try_from(&config) {
             leaves("", &value, &mut |key, value| {
-                let origin = origins.get(key).map_or("default", String::as_str);
+                let origin = origin(&origins, key);
                 all.insert(key.into(), json!({ "value": value, "origin": origin }));
             });
         }

@@ -153,7 +153,8 @@ fn info(config: &Config, data: &Data, console: &mut Console) -> Result<(), Diagn
         [c, h, w] => format!("{c}×{h}×{w} (channels × height × width)"),
         other => format!("{} features", other.iter().product::<usize>()),
     };
-    console.print(&format!("{}: {} of {what}\n", config.data.name, data.noun()))?;
+    console.print(&format!("{}: {} of {what}", config.data.name, data.noun()))?;
+    console.print("")?;
     let widest = data.classes.iter().map(|c| c.chars().count()).max().unwrap_or(0).max("class".len());
     let line = |name: &str, a: &str, b: &str, c: &str| format!("  {name:>widest$}{a:>10}{b:>10}{c:>10}");
     console.print(&line("class", "train", "val", "test"))?;

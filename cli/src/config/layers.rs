@@ -193,6 +193,12 @@ impl Layers {
     }
 }
 
+/// Where the value of a key came from. A schedule's name may be all that was written of it.
+pub(crate) fn origin<'a>(origins: &'a Origins, key: &str) -> &'a str {
+    let short = || key.strip_suffix(".name").filter(|k| *k == SCHEDULE).and_then(|k| origins.get(k));
+    origins.get(key).or_else(short).map_or("default", String::as_str)
+}
+
 fn join(prefix: &str, part: &str) -> String {
     if prefix.is_empty() { part.into() } else { format!("{prefix}.{part}") }
 }
