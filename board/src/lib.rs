@@ -1,5 +1,6 @@
 //! What a training run leaves behind, for people: [`runs`] reads run folders, [`plot`] draws, [`report`] and
-//! [`compare`] make pages that open anywhere, [`tensorboard`] writes event files.
+//! [`compare`] make pages that open anywhere, [`tensorboard`] writes event files, and [`serve`]
+//! shows all of it live, in a browser.
 //!
 //! Nothing here computes with a network: it reads and writes files, so that a run can be looked at while it goes on,
 //! after it died, or on another machine.
@@ -8,4 +9,5 @@ pub mod compare;
 pub mod plot;
 pub mod report;
 pub mod runs;
+pub mod serve;
 pub mod tensorboard;

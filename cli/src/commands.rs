@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod data;
 pub(crate) mod devices;
+pub(crate) mod dashboard;
 pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod explain;

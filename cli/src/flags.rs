@@ -125,6 +125,8 @@ pub(crate) enum Command {
     Runs(crate::commands::runs::Flags),
     /// Runs beside each other: figures, settings that differ, curves
     Compare(crate::commands::compare::Flags),
+    /// A live page of all runs, for this machine alone
+    Dashboard(crate::commands::dashboard::Flags),
     /// Plots and report.html of a run, made again
     Report(crate::commands::report::Flags),
     /// Learning-rate range test: suggests a rate, and draws why
@@ -199,6 +201,9 @@ pub(crate) struct Train {
     /// Put the run in the place of an earlier one with the same --name, which is removed
     #[arg(long, requires = "name", conflicts_with = "resume")]
     pub(crate) force: bool,
+    /// Show a live page while it trains; its port is the first one from 7878 on that is free, unless it is given
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true)]
+    pub(crate) dashboard: Option<Option<u16>>,
     /// Make no plots and no report.html
     #[arg(long)]
     pub(crate) no_plots: bool,

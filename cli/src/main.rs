@@ -22,6 +22,7 @@ mod run_folder;
 mod shell;
 mod signal;
 mod trainer;
+mod viewer;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -65,6 +66,7 @@ fn run(cli: &Cli, console: &mut Console) -> Result<Exit, Diagnostic> {
         Command::Explain(flags) => commands::explain::run(flags, &cli.global, console),
         Command::Runs(flags) => commands::runs::run(flags, console),
         Command::Compare(flags) => commands::compare::run(flags, console),
+        Command::Dashboard(flags) => commands::dashboard::run(flags, console),
         Command::Report(flags) => commands::report::run(flags, console),
         Command::Bench(flags) => commands::bench::run(flags, &cli.global, console),
         Command::LrFind(flags) => commands::lr_find::run(flags, &cli.global, console),

@@ -146,7 +146,7 @@ fn killed_at_any_moment_and_resumed_is_uninterrupted() {
         assert_eq!(scratch.table(&name, "metrics.csv", 3), scratch.table("whole", "metrics.csv", 3));
         assert_eq!(scratch.table(&name, "steps.csv", 5), scratch.table("whole", "steps.csv", 5));
         assert_eq!(event_steps(&run), event_steps(&scratch.0.join("runs/whole")));
-        assert_eq!(left_aside(&run), [PathBuf::new(); 0]);
+        assert_eq!(left_aside(&run), Vec::<PathBuf>::new());
     }
 }
 
@@ -164,7 +164,7 @@ fn a_full_disk_is_one_error_and_harms_nothing() {
             scratch.limited(&format!("trap '' XFSZ; ulimit -f {blocks}"), &format!("{LINE} --name x"));
         assert!(!text.contains("panicked"), "{text}");
         assert_eq!(text.matches("error:").count(), usize::from(code != Some(0)), "{blocks}: {text}");
-        assert_eq!(left_aside(&run), [PathBuf::new(); 0], "{blocks}");
+        assert_eq!(left_aside(&run), Vec::<PathBuf>::new(), "{blocks}");
         if code == Some(0) {
             continue;
         }

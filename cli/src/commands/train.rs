@@ -162,6 +162,12 @@ impl Plan {
         };
         introduce(console, &config, &summary, &device, threads, &folder, &about)?;
         remarks.iter().for_each(|remark| console.say(&format!("note: {remark}")));
+        if let Some(port) = flags.dashboard {
+            let run = folder.path();
+            let out = run.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
+            let name = run.file_name().map(|n| n.to_string_lossy().into_owned());
+            super::dashboard::start(out, port, name.as_deref(), console)?;
+        }
         let chronicle = Chronicle::new(&config.log, &folder, about.position.step)?;
         let eager = flags.eager;
         Ok(Parts { about, data, model, optimizer, rate, manner, device, threads, folder, chronicle, eager })
