@@ -198,7 +198,7 @@ function runPage(name, tab) {
         return;
       }
       run.after = number(newest) ? "&after=" + newest : "";
-      const status = found.status.replace("_", " ") + (number(last(found.epochs.epoch)) ? `, ${last(found.epochs.epoch)} epochs` : "");
+      const status = found.status.replace("_", " ") + (number(last(found.epochs.epoch)) ? `, ${last(found.epochs.epoch)} epoch${last(found.epochs.epoch) === 1 ? "" : "s"}` : "");
       if (live.textContent !== status) live.textContent = status;
       notes.replaceChildren(...(found.reason ? [h("p", { class: "error" }, found.reason)] : []), ...(found.damage.length ? [h("p", { class: "error" }, "Missing or damaged: " + found.damage.join("; "))] : []));
       page(found);
@@ -274,7 +274,7 @@ function model(name, body) {
 }
 
 function errors(name, body) {
-  const table = h("div", { class: "wide" }), opened = h("div", { "aria-live": "polite" }), worst = h("div", {}), classes = h("div", { class: "wide" });
+  const table = h("div", {}), opened = h("div", { "aria-live": "polite" }), worst = h("div", {}), classes = h("div", {});
   body.append(table, opened, classes, worst);
   let version = null, chosen = null;
   return (run) => {
@@ -309,11 +309,11 @@ function errors(name, body) {
       }));
     });
     table.replaceChildren(h("h2", {}, "Which class was taken for which"),
-      h("p", { class: "soft" }, `On the test examples after ${found.epoch} epochs. Rows are the truth, columns what was predicted; a cell opens its pictures.`),
-      h("table", { class: "confusion" }, h("thead", {}, h("tr", {}, h("td", {}), names.map((n) => h("th", { scope: "col" }, n)))), h("tbody", {}, rows)));
+      h("p", { class: "soft" }, `On the test examples after ${found.epoch} epoch${found.epoch === 1 ? "" : "s"}. Rows are the truth, columns what was predicted; a cell opens its pictures.`),
+      h("div", { class: "wide" }, h("table", { class: "confusion" }, h("thead", {}, h("tr", {}, h("td", {}), names.map((n) => h("th", { scope: "col" }, n)))), h("tbody", {}, rows))));
     if (focused) table.querySelector(`[data-cell="${focused}"]`)?.focus();
-    classes.replaceChildren(h("h2", {}, "By class"), h("table", {}, h("thead", {}, h("tr", {}, ["class", "examples", "precision", "recall", "F1"].map((t) => h("th", { scope: "col" }, t)))),
-      h("tbody", {}, found.by_class.map((c, i) => h("tr", {}, h("th", { scope: "row" }, names[i]), h("td", {}, c.examples), h("td", {}, percent(c.precision)), h("td", {}, percent(c.recall)), h("td", {}, percent(c.f1)))))));
+    classes.replaceChildren(h("h2", {}, "By class"), h("div", { class: "wide" }, h("table", {}, h("thead", {}, h("tr", {}, ["class", "examples", "precision", "recall", "F1"].map((t) => h("th", { scope: "col" }, t)))),
+      h("tbody", {}, found.by_class.map((c, i) => h("tr", {}, h("th", { scope: "row" }, names[i]), h("td", {}, c.examples), h("td", {}, percent(c.precision)), h("td", {}, percent(c.recall)), h("td", {}, percent(c.f1))))))));
     worst.replaceChildren(...(found.mistakes.length ? [h("h2", {}, "The worst mistakes"), h("ul", { class: "gallery" }, found.mistakes.map((m) =>
       h("li", {}, m.png ? h("img", { alt: "test example " + m.index, src: png(m.png) }) : null, h("b", {}, names[m.truth]), " taken for ", h("b", {}, names[m.predicted]), " ", h("small", {}, `${Math.round(100 * m.probability)}% · no. ${m.index}`))))] : []));
   };

@@ -219,7 +219,7 @@ fn confusion(found: &Evaluation) -> Markup {
     html! {
         section {
             h2 { "Which class was taken for which" }
-            p { "On the test examples, after " (found.epoch) " epochs: " (percent(found.accuracy())) " were right." }
+            p { "On the test examples, after " (found.epoch) @if found.epoch == 1 { " epoch: " } @else { " epochs: " } (percent(found.accuracy())) " were right." }
             figure.confusion { (PreEscaped(plot::confusion(&found.classes, &found.confusion))) }
             div.wide {
                 table {

@@ -256,7 +256,7 @@ fn unanswered(words: String) -> Refusal {
 fn whole(run: &Run, after: Option<usize>) -> Value {
     let rows = |table: &Table, key: &str, after: f64| -> Value {
         let place = table.columns.iter().position(|c| c == key);
-        let kept = table.rows.iter().filter(|row| place.is_none_or(|i| !(row[i] <= after)));
+        let kept = table.rows.iter().filter(|row| place.is_none_or(|i| row[i] > after));
         let kept: Vec<&Vec<f64>> = kept.collect();
         let column = |i: usize| kept.iter().map(|row| row[i]).collect::<Vec<f64>>();
         let columns = table.columns.iter().enumerate().map(|(i, name)| (name.clone(), json!(column(i))));

@@ -191,7 +191,7 @@ fn strip(values: &[f64]) -> Vec<Picture> {
 /// Puts tiles as one PNG into a layer, with the size that it has on the page.
 fn add_sheet(layer: &mut Value, tiles: &[Picture]) {
     let (h, w) = tiles.first().map_or((1, 1), |p| (p.height, p.width));
-    let columns = (WIDTH / w.max(1)).clamp(1, 8).min(tiles.len().max(1));
+    let columns = (WIDTH / (2 * w + 2)).clamp(1, 8).min(tiles.len().max(1));
     let rows = tiles.len().div_ceil(columns).max(1);
     let zoom = (WIDTH / (columns * (w + 1))).clamp(1, 12);
     // A pixel apart, and each pixel as large as there is room for.
