@@ -114,7 +114,7 @@ function spark(values) {
   const label = all.length ? "test accuracy from " + percent(all[0]) + " to " + percent(all[all.length - 1]) : "no figures yet";
   const low = Math.min(...all), high = Math.max(...all), n = Math.max(1, all.length - 1);
   const at = (v, i) => `${(2 + (86 * i) / n).toFixed(1)},${(21 - (high > low ? (18 * (v - low)) / (high - low) : 9)).toFixed(1)}`;
-  const path = all.length > 1 ? "M" + all.map(at).join("L") : "";
+  const path = all.length > 1 ? "M" + all.map(at).join("L") : all.length ? "M44,12h2" : "";
   return svg("svg", { class: "spark", viewBox: "0 0 90 24", role: "img", "aria-label": label }, svg("path", { d: path }));
 }
 

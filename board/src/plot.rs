@@ -302,7 +302,7 @@ impl Picture {
 }
 
 /// Pictures of one size side by side, so many in a row, each pixel `zoom` pixels wide, `gap` pixels apart, as a PNG
-/// file. What does not have the first one's size is left blank.
+/// file. The gaps are transparent. What does not have the first one's size is left blank.
 ///
 /// ```
 /// use cotangent_board::plot::{Picture, tiles};
@@ -317,9 +317,10 @@ pub fn tiles(pictures: &[Picture], columns: usize, zoom: usize, gap: usize) -> V
     let (cell_h, cell_w) = (h * zoom + gap, w * zoom + gap);
     let (height, width) = (rows * cell_h + gap, columns * cell_w + gap);
     let coloured = pictures.iter().any(|p| p.channels == 3);
-    let depth = if coloured { 3 } else { 1 };
-    // The gaps are a mid grey, which is neither paper nor ink.
-    let mut canvas = vec![128_u8; height * width * depth];
+    let colours = if coloured { 3 } else { 1 };
+    // The gaps are transparent: any grey could be a part of a picture.
+    let depth = colours + usize::from(gap > 0);
+    let mut canvas = vec![0_u8; height * width * depth];
     for (i, p) in pictures.iter().enumerate() {
         if p.height != h || p.width != w || p.bytes.len() != p.channels * h * w {
             continue;
@@ -328,7 +329,10 @@ pub fn tiles(pictures: &[Picture], columns: usize, zoom: usize, gap: usize) -> V
         for y in 0..h * zoom {
             for x in 0..w * zoom {
                 let at = ((top + y) * width + left + x) * depth;
-                for d in 0..depth {
+                if gap > 0 {
+                    canvas[at + colours] = 255;
+                }
+                for d in 0..colours {
                     let channel = if p.channels == 3 { d } else { 0 };
                     canvas[at + d] = p.bytes[(channel * h + y / zoom) * w + x / zoom];
                 }
@@ -337,7 +341,12 @@ pub fn tiles(pictures: &[Picture], columns: usize, zoom: usize, gap: usize) -> V
     }
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, width as u32, height as u32);
-    encoder.set_color(if coloured { png::ColorType::Rgb } else { png::ColorType::Grayscale });
+    encoder.set_color(match depth {
+        1 => png::ColorType::Grayscale,
+        2 => png::ColorType::GrayscaleAlpha,
+        3 => png::ColorType::Rgb,
+        _ => png::ColorType::Rgba,
+    });
     // A vector takes every byte, and the sizes fit by construction.
     let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&canvas));
     debug_assert!(written.is_ok());
@@ -410,10 +419,10 @@ mod tests {
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut pixels).unwrap();
         assert_eq!((info.width, info.height), (11, 6));
-        let at = |x: usize, y: usize| pixels[y * 11 + x];
+        let at = |x: usize, y: usize| [pixels[2 * (y * 11 + x)], pixels[2 * (y * 11 + x) + 1]];
         assert_eq!(
             [at(0, 0), at(1, 1), at(2, 2), at(4, 4), at(5, 1), at(6, 1), at(9, 4)],
-            [128, 0, 0, 30, 128, 200, 230]
+            [[0, 0], [0, 255], [0, 255], [30, 255], [0, 0], [200, 255], [230, 255]]
         );
     }
 

@@ -1,4 +1,4 @@
-//! The `cotangent` program: `train`, `eval`, `predict`, `summary`, `plan`, `gradcheck`, `bench`, `doctor`.
+//! The `cotangent` program; its commands stand one a file in `commands`.
 
 mod checkpoint;
 mod chronicle;
