@@ -227,16 +227,20 @@ impl Source {
     ) -> Result<Set> {
         let path = self.path.clone();
         let fail = |name: &str, text: String| Error::new(&path, format!("`{name}` {text}"));
+        let shaped = |e: Error| match e.helps() {
+            [] => e.help("inputs are `x` [N, features] or [N, channels, height, width], labels `y` [N]"),
+            _ => e,
+        };
         let array = self.array(inputs)?;
         let mut remarks = Vec::new();
-        let (n, shape, values, scale) = examples(array, inputs, &fail, &mut remarks)?;
+        let (n, shape, values, scale) = examples(array, inputs, &fail, &mut remarks).map_err(shaped)?;
         if n == 0 {
-            return Err(fail(inputs, "holds no example".into()));
+            return Err(shaped(fail(inputs, "holds no example".into())));
         }
         if let Some(like) = like.filter(|like| like.shape != shape) {
             let text =
                 format!("holds examples of shape {shape:?}, and those for training have {:?}", like.shape);
-            return Err(fail(inputs, text));
+            return Err(shaped(fail(inputs, text)));
         }
         let mut values = values;
         if let Values::F32(v) = &mut values {
@@ -261,7 +265,8 @@ impl Source {
         let (classes, labels) = match labels {
             None => (known.unwrap_or_default().to_vec(), Vec::new()),
             Some((name, array)) => {
-                let (classes, labels) = classes(array, n, inputs, known, |text| fail(name, text))?;
+                let (classes, labels) =
+                    classes(array, n, inputs, known, |text| fail(name, text)).map_err(shaped)?;
                 if known.is_none() {
                     check_classes(&path, &classes)?;
                 }

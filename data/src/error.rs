@@ -69,7 +69,12 @@ impl Error {
 
     /// What the operating system refused.
     pub fn io(path: impl AsRef<Path>, error: &io::Error) -> Self {
-        Error::new(path, format!("cannot be read: {error}"))
+        let found = Error::new(path, format!("cannot be read: {error}"));
+        match error.kind() {
+            io::ErrorKind::NotFound => found.help("is the path right? It is taken from the current folder"),
+            io::ErrorKind::PermissionDenied => found.help("`ls -l` shows who may read it"),
+            _ => found,
+        }
     }
 
     /// Where in the file.

@@ -129,9 +129,11 @@ pub fn parse(bytes: &[u8], path: &Path, options: &Options) -> Result<Set> {
             csv::ErrorKind::Utf8 { err, .. } => format!("field {} is no UTF-8", err.field() + 1),
             _ => format!("cannot be read as CSV: {e}"),
         };
-        Error::new(path, text)
-            .at(Place::Line(line))
-            .help("fields with commas or line breaks stand in double quotes")
+        let help = match e.kind() {
+            csv::ErrorKind::Utf8 { .. } => "in a spreadsheet program, save it as “CSV UTF-8”",
+            _ => "fields with commas or line breaks stand in double quotes",
+        };
+        Error::new(path, text).at(Place::Line(line)).help(help)
     };
     let names: Vec<String> = reader.headers().map_err(bad)?.iter().map(|n| n.trim().to_string()).collect();
     let columns = columns(path, names, options)?;
@@ -195,7 +197,7 @@ pub fn parse(bytes: &[u8], path: &Path, options: &Options) -> Result<Set> {
     if at.is_empty() {
         let text =
             if dropped > 0 { "holds no complete example" } else { "holds no example below its first line" };
-        return Err(Error::new(path, text));
+        return Err(Error::new(path, text).help("each line below the names of the columns is an example"));
     }
     let (classes, labels) = match columns.label {
         None => (options.classes.clone().unwrap_or_default(), Vec::new()),
@@ -297,6 +299,10 @@ fn columns(path: &Path, names: Vec<String>, options: &Options) -> Result<Columns
     if names.len() > WIDEST {
         return Err(at(first())(Error::new(path, format!("has {} columns", names.len()))));
     }
+    if names.iter().all(String::is_empty) {
+        let found = Error::new(path, "has no first line with the names of its columns").at(first());
+        return Err(found.help("such as `x1,x2,label`"));
+    }
     if names.iter().all(|n| n.parse::<f64>().is_ok()) {
         let found = Error::new(path, "its first line holds numbers, and names of columns are expected there");
         return Err(found
@@ -349,7 +355,10 @@ fn columns(path: &Path, names: Vec<String>, options: &Options) -> Result<Columns
         }
     };
     if features.is_empty() {
-        return Err(Error::new(path, "has no column for inputs").at(first()).option());
+        return Err(Error::new(path, "has no column for inputs")
+            .at(first())
+            .option()
+            .help("every column but the class is one, unless `features` names some"));
     }
     if let Some(c) = label.filter(|c| features.contains(c)) {
         let text = format!(

@@ -330,6 +330,29 @@ pub(crate) fn known_keys() -> Vec<String> {
     keys
 }
 
+/// What to do about a value that is of no use, where its kind says it.
+fn advice(message: &str, key: &str) -> Option<&'static str> {
+    let has = |words: &str| message.contains(words);
+    let of_layers = key == "layers" || key.starts_with("layers.");
+    Some(match key.rsplit('.').next().unwrap_or_default() {
+        _ if of_layers && has("exactly 1 element") => {
+            "a layer has one key, its kind: conv2d, linear, max_pool2d, avg_pool2d, batch_norm2d, dropout, flatten or act"
+        }
+        "layers" => "write `[[layers]]` on a line of its own, and below it such as `linear = 10`",
+        "linear" => "`linear = 120`, or `linear = {}` for one output for each class",
+        "max_pool2d" | "avg_pool2d" => "`max_pool2d = 2`, or `{ kernel = 3, stride = 2 }`",
+        "dropout" => "`dropout = 0.5` is usual",
+        "kernel" | "stride" | "padding" => "3, or [3, 5] for height and width",
+        "class_weights" => "`\"balanced\"`, or such as [1.0, 2.5]",
+        "features" | "exclude" if has("expected a sequence") => {
+            "such as [\"x1\", \"x2\"]; quote it from the shell"
+        }
+        "resize" => "such as [64, 64]",
+        _ if has("recursion") => "no configuration is nested so deep",
+        _ => return None,
+    })
+}
+
 /// The words in backticks.
 fn quoted(message: &str) -> impl Iterator<Item = &str> {
     message.split('`').skip(1).step_by(2)
@@ -355,6 +378,9 @@ fn explain(message: &str, key: &str, place: impl FnOnce(String) -> Place) -> Dia
         ("expected a boolean", "expected true or false"),
         ("expected a sequence", "expected a list in brackets"),
         ("unknown variant", "unknown name"),
+        ("wanted exactly 1 element, more than 1 element", "a layer has one key, and there are more"),
+        ("wanted exactly 1 element, found 0 elements", "a layer has one key, and there is none"),
+        ("wanted string or table", "a layer is a table"),
     ];
     let mut title = words.iter().fold(message.trim().to_string(), |text, (from, to)| text.replace(from, to));
     let is_unknown_key = title.starts_with("unknown field");
@@ -364,6 +390,9 @@ fn explain(message: &str, key: &str, place: impl FnOnce(String) -> Place) -> Dia
     let label = if is_unknown_key { "not a key I know" } else { "" };
     let mut found = Diagnostic::new(Exit::Usage, title).at(place(label.into()));
 
+    if let Some(help) = advice(message, key) {
+        found = found.help(help);
+    }
     let mut names = quoted(message);
     let Some(word) = names.next() else { return found };
     let expected: Vec<&str> = names.collect();

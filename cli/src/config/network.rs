@@ -45,8 +45,13 @@ impl<'de> Deserialize<'de> for Sides {
                 let wrong = |_| E::invalid_value(serde::de::Unexpected::Unsigned(n), &self);
                 usize::try_from(n).map(|n| Sides([n, n])).map_err(wrong)
             }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, seq: A) -> Result<Sides, A::Error> {
-                Deserialize::deserialize(serde::de::value::SeqAccessDeserializer::new(seq)).map(Sides)
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Sides, A::Error> {
+                let mut sides = Vec::new();
+                while let Some(side) = seq.next_element()? {
+                    sides.push(side);
+                }
+                let wrong = |sides: Vec<usize>| serde::de::Error::invalid_length(sides.len(), &self);
+                <[usize; 2]>::try_from(sides).map(Sides).map_err(wrong)
             }
         }
         deserializer.deserialize_any(Either)

@@ -247,7 +247,8 @@ fn classes(path: &Path) -> Result<usize, Diagnostic> {
         }
     };
     let (Some(least), Some(most)) = (labels.iter().min(), labels.iter().max()) else {
-        return Err(Diagnostic::new(Exit::Data, format!("{} holds no label", path.display())));
+        let found = Diagnostic::new(Exit::Data, format!("{} holds no label", path.display()));
+        return Err(found.help("copy or download the data set again"));
     };
     let classes = usize::try_from(most + i64::from(*least < 1)).unwrap_or_default();
     if classes > labels.len() {
