@@ -97,6 +97,13 @@ impl Data {
         known: Option<&Known<'_>>,
     ) -> Result<Self, Diagnostic> {
         let Parts { train, val, test } = files::read(config, known)?;
+        if let Some(known) = known.filter(|k| k.normalisation.is_some() && k.shape != train.shape) {
+            let (there, here) = (&train.shape, known.shape);
+            let title =
+                format!("{} holds examples of shape {there:?}, and the network takes {here:?}", config.name);
+            let found = Diagnostic::new(Exit::Usage, title);
+            return Err(found.help("[channels, height, width] of pictures, [features] of a table"));
+        }
         let stratified = config
             .split
             .stratified

@@ -304,8 +304,11 @@ fn decoded(paths: &[PathBuf], options: &Options, known: Option<&[usize]>) -> Res
                     asked[0],
                     asked[1]
                 );
-                let help =
-                    format!("bring all to one size: `resize = [{}, {}]` in `[data]`", asked[0], asked[1]);
+                // As large as they are where that is small.
+                let [h, w] = if asked[0].max(asked[1]) <= 64 { asked } else { [64, 64] };
+                let help = format!(
+                    "bring all to one size: `resize = [{h}, {w}]` in `[data]`, or `--set data.resize=[{h},{w}]`"
+                );
                 return Err(Error::new(path, text).option().help(help));
             }
             let deep = if picture.is_deep() { 2 } else { 1 };

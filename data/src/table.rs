@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::error::{Error, Place, Result};
 use crate::file::{Limits, read_bytes};
+use crate::picture::Format;
 use crate::set::{Origins, Parts, Set, Values, check_classes, index};
 
 /// What to do about a number that is not there.
@@ -106,6 +107,10 @@ struct Columns {
 /// # Errors
 /// As [`read`].
 pub fn parse(bytes: &[u8], path: &Path, options: &Options) -> Result<Set> {
+    if Format::of(bytes).is_some() {
+        let found = Error::new(path, "is a picture, and a table was expected").at(Place::Byte(0));
+        return Err(found.help("a CSV file has a line for each example, and names its columns in the first"));
+    }
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") || text.iter().take(64).any(|b| *b == 0)
     {
@@ -324,14 +329,22 @@ fn columns(path: &Path, names: Vec<String>, options: &Options) -> Result<Columns
     };
     let find = |name: &str, what: &str| {
         names.iter().position(|n| n == name).ok_or_else(|| {
-            Error::new(path, format!("has no column `{name}`, which is to be {what}; {}", listed())).option()
+            let text = format!("has no column `{name}`, which is to be {what}; {}", listed());
+            let near = names.iter().find(|n| n.eq_ignore_ascii_case(name.trim()));
+            Error::new(path, text).option().help(match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "names are those of the first line, letter by letter".into(),
+            })
         })
     };
     let label = match (&options.label, options.unlabelled) {
         (Some(name), true) => names.iter().position(|n| n == name),
         (Some(name), false) => Some(find(name, "the class")?),
         (None, unlabelled) => {
-            let usual = LABELS.iter().find_map(|l| names.iter().position(|n| n.eq_ignore_ascii_case(l)));
+            let is_input = |n: &String| options.features.as_ref().is_some_and(|f| f.contains(n));
+            let usual = LABELS
+                .iter()
+                .find_map(|l| names.iter().position(|n| n.eq_ignore_ascii_case(l) && !is_input(n)));
             if usual.is_none() && !unlabelled {
                 let found =
                     Error::new(path, format!("which column holds the class is not said; {}", listed()));
@@ -360,7 +373,7 @@ fn columns(path: &Path, names: Vec<String>, options: &Options) -> Result<Columns
             .option()
             .help("every column but the class is one, unless `features` names some"));
     }
-    if let Some(c) = label.filter(|c| features.contains(c)) {
+    if let Some(c) = label.filter(|c| features.contains(c) && !options.unlabelled) {
         let text = format!(
             "column `{}` is the class, and an input too: the network would read its answer",
             names[c]

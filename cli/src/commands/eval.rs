@@ -123,7 +123,8 @@ fn examples(flags: &Eval, checkpoint: &Checkpoint) -> Result<(Data, DataName), D
             return Err(Diagnostic::new(Exit::Usage, title).help("leave `--data` or `--split val` out"));
         }
         let name = DataName::try_from(name.clone())
-            .map_err(|words| Diagnostic::new(Exit::Usage, format!("`--data`: {words}")))?;
+            .map_err(|words| Diagnostic::new(Exit::Usage, format!("`--data`: {words}")))
+            .map_err(|found| found.help("such as `--data folder:photos`"))?;
         let same_kind = name.kind() == config.name.kind();
         // How files are read is known of the run's own kind; which are held out, of its own examples only.
         config = DataConfig { val_split: 0.0, test_split: None, test: None, name, ..config };
@@ -131,20 +132,14 @@ fn examples(flags: &Eval, checkpoint: &Checkpoint) -> Result<(Data, DataName), D
             config = DataConfig { name: config.name, batch: config.batch, ..DataConfig::default() };
         }
     }
+    config.resolve().map_err(Diagnostic::from)?;
     let known = Known::of(about, flags.data.is_some());
     let data = Data::load(&config, about.config.seed, Some(&known))?;
-    if about.input_shape != data.shape {
-        let title = format!(
-            "{} holds examples of shape {:?}, and the network takes {:?}",
-            config.name, data.shape, about.input_shape
-        );
-        let found = Diagnostic::new(Exit::Usage, title).help("[channels, height, width], or [features]");
-        return Err(found);
-    }
     if data.classes.len() > about.classes.len() {
         let (there, here) = (data.classes.len(), about.classes.len());
         let title = format!("{} has {there} classes, and the network knows {here}", config.name);
-        return Err(Diagnostic::new(Exit::Usage, title));
+        let found = Diagnostic::new(Exit::Usage, title);
+        return Err(found.help("evaluate a network that was trained on such examples"));
     }
     Ok((data, config.name))
 }

@@ -113,7 +113,8 @@ struct Bytes<'a> {
 
 fn files(asked: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
     if asked.iter().filter(|path| *path == Path::new(STDIN)).count() > 1 {
-        return Err(Diagnostic::new(Exit::Usage, "`-` stands for the standard input, and there is one only"));
+        let found = Diagnostic::new(Exit::Usage, "`-` stands for the standard input, and there is one only");
+        return Err(found.help("name it once"));
     }
     Ok(asked.to_vec())
 }
@@ -135,7 +136,8 @@ impl Taken {
             }
         } else if !is_folder {
             let unread = |e| Diagnostic::io(Exit::Data, "cannot read", &path, &e);
-            if !path.metadata().map_err(unread)?.is_file() {
+            let about = path.metadata().map_err(unread);
+            if !about.map_err(|found| found.help("is the path right?"))?.is_file() {
                 let title = format!("{} is not a regular file", path.display());
                 return Err(Diagnostic::new(Exit::Data, title).help("`-` reads from the standard input"));
             }

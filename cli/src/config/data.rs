@@ -298,7 +298,7 @@ const LARGEST: usize = 4096;
 
 impl DataConfig {
     /// Checks every value.
-    pub(super) fn resolve(&mut self) -> Result<(), Problem> {
+    pub(crate) fn resolve(&mut self) -> Result<(), Problem> {
         self.place()?;
         let batch = self.batch;
         must(batch >= 1, "data.batch", "at least 1", batch, "64 is a good start")?;
