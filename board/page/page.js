@@ -403,10 +403,9 @@ function draw(name, body) {
       h("img", { class: "sheet", alt: `output of ${layer.name || "the network"}`, src: png(layer.sheet), width: layer.width, height: layer.height }))));
   };
   wipe();
-  let stopped = false;
   return async () => {
-    if (size || stopped) return;
-    try { const { input } = await ask("/api/layers?name=" + enc(name)); size = [input[1], input[2]]; } catch (error) { state.textContent = error.message; }
+    if (size) return;
+    try { const { input } = await ask("/api/layers?name=" + enc(name)); size = [input[1], input[2]]; look(); } catch (error) { state.textContent = error.message; }
   };
 }
 

@@ -275,6 +275,7 @@ Examples:
   cotangent train --val-split 5000 --patience 3
   cotangent train -c runs/lenet5-mnist-001/config.toml
   cotangent train --resume runs/lenet5-mnist-001
+  cotangent train --dashboard
   cotangent train --json | jq -c 'select(.event == \"epoch\")'";
 
 /// `cotangent eval`
