@@ -291,6 +291,9 @@ pub(crate) struct Eval {
     /// Other examples than the run's, as `train --data` takes them
     #[arg(long)]
     pub(crate) data: Option<String>,
+    /// How to write it: text, csv (a line a class), json
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    pub(crate) format: OutputFormat,
     /// Examples in a step; changes speed and memory only
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch: u32,

@@ -386,6 +386,7 @@ pub(crate) fn restore(checkpoint: &Checkpoint, batch: usize) -> Result<(Model, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::layers::Layers;
     use cotangent::nn::Call;
 
     const MNIST: [usize; 3] = [1, 28, 28];
@@ -418,6 +419,79 @@ mod tests {
         // Nothing of it is allocated before it is refused.
         let error = refused(ModelName::Mlp, [1, 1 << 20, 1 << 20]);
         assert!(matches!(error.exit(), Exit::Device | Exit::Usage), "{error}");
+    }
+
+    const FILE: &str = "[data]\nname = \"folder:x\"\nresize = [8, 8]\n[[layers]]\nconv2d = { out = 4, kernel = [3, 3], \
+        padding = 1, stride = 1, bias = false }\n[[layers]]\nbatch_norm2d = { eps = 1e-5 }\n[[layers]]\nact = \"relu\"\n\
+        [[layers]]\nmax_pool2d = { kernel = 2, stride = 2, padding = 1 }\n[[layers]]\navg_pool2d = 2\n[[layers]]\n\
+        flatten = {}\n[[layers]]\ndropout = 0.5\n[[layers]]\nlinear = 12\n[[layers]]\nlinear = {}\n";
+
+    /// The shapes of the network that a file describes, or what is wrong with it.
+    fn described(text: &str) -> Result<usize, Diagnostic> {
+        let mut layers = Layers::default();
+        layers.text("x.toml", text.into())?;
+        let (config, _) = layers.merge()?;
+        let made = shapes(|| network(&(&config).into(), &[1, 8, 8], 3, 0).map(|m| m.parameter_count()));
+        made.map_err(Diagnostic::from)?.map_err(|problem| layers.place(&problem))
+    }
+
+    #[test]
+    fn no_changed_file_makes_it_panic() {
+        assert_eq!(described(FILE).unwrap(), 36 + 8 + 16 * 12 + 12 + 12 * 3 + 3);
+        let (mut noise, mut good) = (7_u64, 0);
+        let mut below = |n: usize| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (noise >> 33) as usize % n.max(1)
+        };
+        let words = [
+            "0",
+            "-1",
+            "99999999999",
+            "9223372036854775807",
+            "1e308",
+            "nan",
+            "{}",
+            "[]",
+            "\"",
+            "\n[[layers]]\n",
+            "é",
+        ];
+        for _ in 0..3000 {
+            let mut text: Vec<char> = FILE.chars().collect();
+            for _ in 0..below(3) {
+                let at = below(text.len());
+                match below(4) {
+                    0 => drop(text.remove(at)),
+                    1 => {
+                        drop(text.splice(
+                            at..(at + 1 + below(3)).min(text.len()),
+                            words[below(words.len())].chars(),
+                        ))
+                    }
+                    2 => text.insert(at, char::from(32 + below(95) as u8)),
+                    _ => {
+                        let piece: Vec<char> = text[at..(at + below(40)).min(text.len())].to_vec();
+                        let to = below(text.len());
+                        drop(text.splice(to..to, piece));
+                    }
+                }
+            }
+            // Numbers lie on both sides of what is right; digits are put where digits are.
+            if let Some(i) = (0..text.len())
+                .cycle()
+                .skip(below(text.len()))
+                .take(text.len())
+                .find(|i| text[*i].is_ascii_digit())
+            {
+                text[i] = char::from(b'0' + below(10) as u8);
+            }
+            match described(&text.into_iter().collect::<String>()) {
+                Ok(_) => good += 1,
+                Err(found) => assert!(matches!(found.exit(), Exit::Usage | Exit::Device), "{found}"),
+            }
+        }
+        // Both ways are taken.
+        assert!((100..2900).contains(&good), "{good}");
     }
 
     #[test]

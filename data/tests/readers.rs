@@ -338,6 +338,19 @@ fn columns_are_found_by_their_names() {
 }
 
 #[test]
+fn a_feature_may_be_called_as_classes_often_are() {
+    let options = table::Options {
+        features: Some(vec!["x".into(), "y".into()]),
+        unlabelled: true,
+        ..Default::default()
+    };
+    for text in ["y,x\n2,1\n", "class,y,x\n,2,1\n", "x,label,y\n1,z,2\n"] {
+        let set = table::parse(text.as_bytes(), "t.csv".as_ref(), &options).unwrap();
+        assert_eq!((set.inputs, set.labels.len()), (Values::F32(vec![1.0, 2.0]), 0), "{text}");
+    }
+}
+
+#[test]
 fn tables_that_cannot_be_right_are_refused_with_line_and_column() {
     let cases: [(&[u8], &str); 17] = [
         (b"", "holds numbers"),

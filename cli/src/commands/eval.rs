@@ -3,6 +3,7 @@
 use cotangent::nn::ParametersExt;
 use serde::Serialize;
 
+use super::predict::quoted;
 use super::{place, trained};
 use crate::checkpoint::Checkpoint;
 use crate::config::{DataConfig, DataName};
@@ -10,7 +11,7 @@ use crate::console::Console;
 use crate::data::{Data, Known, count};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::evaluation::{Evaluation, Evaluator};
-use crate::flags::{Eval, Global, Split};
+use crate::flags::{Eval, Global, OutputFormat, Split};
 use crate::machine;
 use crate::model;
 use crate::numerals::{self, percent};
@@ -105,8 +106,15 @@ pub(crate) fn run(flags: &Eval, global: &Global, console: &mut Console) -> Resul
             .collect(),
         confusion: &evaluation.confusion,
     };
-    if console.json() {
+    if console.json() || flags.format == OutputFormat::Json {
         console.print_json(&report)?;
+    } else if flags.format == OutputFormat::Csv {
+        console.print("class,examples,correct,precision,recall")?;
+        let shown = |share: Option<f64>| share.map_or(String::new(), |s| s.to_string());
+        for c in &report.classes {
+            let (name, precision, recall) = (quoted(c.name), shown(c.precision), shown(c.recall));
+            console.print(&format!("{name},{},{},{precision},{recall}", c.examples, c.correct))?;
+        }
     } else {
         console.print(&text(&report, evaluation.hardest_line(classes)))?;
     }
