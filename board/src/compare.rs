@@ -34,17 +34,21 @@ pub struct Comparison {
 #[must_use]
 pub fn compare(runs: &[Run]) -> Comparison {
     let shown = |x: Option<f64>, f: fn(f64) -> String| x.map_or_else(|| "–".to_string(), f);
+    // Most runs hold nothing out for validation, and an empty column says nothing.
+    let validated = runs.iter().any(|run| run.last("val_acc").is_some());
     let rows = runs.iter().map(|run| {
-        let cells = vec![
+        let mut cells = vec![
             run.status().replace('_', " "),
             shown(run.last("epoch"), figure),
             shown(run.last("test_acc"), percent),
             shown(run.greatest("test_acc"), percent),
-            shown(run.last("val_acc"), percent),
             shown(run.last("test_loss"), figure),
             shown(run.last("train_loss"), figure),
             shown(run.seconds(), time),
         ];
+        if validated {
+            cells.insert(4, shown(run.last("val_acc"), percent));
+        }
         (run.name.clone(), cells)
     });
     let all: Vec<Vec<(String, String)>> = runs.iter().map(Run::settings).collect();
@@ -59,8 +63,12 @@ pub fn compare(runs: &[Run]) -> Comparison {
         all.iter().map(|run| value(run).unwrap_or_default()).collect()
     };
     let settings = keys.into_iter().map(|key| (key.clone(), values(key)));
+    let mut figures = vec!["status", "epochs", "test acc", "best", "test loss", "train loss", "time"];
+    if validated {
+        figures.insert(4, "val acc");
+    }
     Comparison {
-        figures: vec!["status", "epochs", "test acc", "best", "val acc", "test loss", "train loss", "time"],
+        figures,
         rows: rows.collect(),
         settings: settings.filter(|(_, values)| values.windows(2).any(|w| w[0] != w[1])).collect(),
     }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -245,7 +246,14 @@ impl Run {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         let Some(pid) = self.record.get("pid").and_then(Value::as_u64) else { return true };
-        !Path::new("/proc/self").exists() || Path::new("/proc").join(pid.to_string()).exists()
+        if !Path::new("/proc/self/stat").exists() {
+            return true;
+        }
+        // Numbers of processes come again: the one that writes the run is older than its settings.
+        let Some(begun) = begun(pid) else { return false };
+        let written = fs::metadata(self.path.join("config.toml")).and_then(|m| m.modified()).ok();
+        let written = written.and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        written.is_none_or(|t| begun <= t.as_secs() + 5)
     }
 
     /// A text of the record; empty where it says nothing.
@@ -341,6 +349,16 @@ pub fn words(value: &Value) -> String {
 #[must_use]
 pub fn is_run(path: &Path) -> bool {
     path.is_dir() && (path.join("run.json").is_file() || path.join("checkpoints").is_dir())
+}
+
+/// When a process of Linux began, in seconds since 1970: the machine's beginning and so many hundredths of a second.
+fn begun(pid: u64) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in brackets, with anything in it; the time is the 22nd.
+    let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    let machine = fs::read_to_string("/proc/stat").ok()?;
+    let boot: u64 = machine.lines().find_map(|l| l.strip_prefix("btime "))?.trim().parse().ok()?;
+    Some(boot + ticks / 100)
 }
 
 /// The run folders in `folder`, by name; `latest` is none of them, nor is a link.

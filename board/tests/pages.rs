@@ -164,5 +164,9 @@ fn a_run_whose_process_is_gone_died() {
     if cfg!(target_os = "linux") {
         // Beyond the greatest id that Linux gives.
         assert_eq!(status(u32::MAX), "died");
+        // Another process has the number now: it began long after the run's settings were written.
+        let settings = fs::File::options().write(true).open(path.join("config.toml")).unwrap();
+        settings.set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(status(std::process::id()), "died");
     }
 }

@@ -100,11 +100,8 @@ fn list(out: &Path, console: &mut Console) -> Result<Exit, Diagnostic> {
     let mut rows: Vec<Vec<String>> = vec![head.map(String::from).to_vec()];
     rows.extend(all.iter().map(|run| {
         let or = |x: Option<f64>, f: fn(f64) -> String| x.map_or_else(|| "–".to_string(), f);
-        let name = if latest.as_ref() == Some(&run.name) {
-            format!("{} (latest)", run.name)
-        } else {
-            run.name.clone()
-        };
+        let name =
+            if latest.as_ref() == Some(&run.name) { format!("{} *", run.name) } else { run.name.clone() };
         vec![
             name,
             run.status().replace('_', " "),
@@ -116,6 +113,9 @@ fn list(out: &Path, console: &mut Console) -> Result<Exit, Diagnostic> {
         ]
     }));
     console.print(&columns(&rows))?;
+    if all.iter().any(|run| latest.as_ref() == Some(&run.name)) {
+        console.say("* the latest");
+    }
     for run in all.iter().filter(|run| !run.damage.is_empty()) {
         console.say(&format!("note: {}: {}", run.path.display(), run.damage.join("; ")));
     }
