@@ -4,8 +4,10 @@ mod files;
 mod parts;
 mod source;
 
+use std::collections::BTreeSet;
+
 use cotangent::data::{Cyclic, Dataset, Flip, Iid, Loader, Rotate, Shift, Shuffled, Subset};
-use cotangent_data::{Kind as ErrorKind, Parts};
+use cotangent_data::{Kind as ErrorKind, Parts, Set};
 
 use crate::checkpoint::{About, Normalisation};
 use crate::config::{ClassWeights, DataConfig, DataName, Kind, SamplerName};
@@ -104,6 +106,10 @@ impl Data {
             let found = Diagnostic::new(Exit::Usage, title);
             return Err(found.help("[channels, height, width] of pictures, [features] of a table"));
         }
+        if !config.augment.is_default() && train.shape.len() != 3 {
+            let title = format!("`data.augment` changes pictures, and {} holds features", config.name);
+            return Err(Diagnostic::new(Exit::Usage, title).help("leave `augment` out"));
+        }
         let stratified = config
             .split
             .stratified
@@ -111,6 +117,9 @@ impl Data {
         let all: Vec<usize> = (0..train.len()).collect();
         let foreign = known.is_some_and(|k| k.foreign);
         let mut remarks = train.remarks.clone();
+        for (part, other) in [("validation", &val), ("test", &test)] {
+            remarks.extend(other.as_ref().and_then(|other| on_both_sides(&train, other, part)));
+        }
         let (rest, tested) = match &test {
             Some(_) => (all.clone(), None),
             None if foreign => (all.clone(), Some(all.clone())),
@@ -224,6 +233,18 @@ impl Data {
             }
         }
     }
+}
+
+/// A word on a group that the files themselves put on both sides.
+fn on_both_sides(train: &Set, other: &Set, part: &str) -> Option<String> {
+    let (here, there) = (train.groups.as_ref()?, other.groups.as_ref()?);
+    let here: BTreeSet<&String> = here.iter().collect();
+    let both: BTreeSet<&String> = there.iter().filter(|group| here.contains(group)).collect();
+    let first = both.first()?;
+    let n = both.len();
+    Some(format!(
+        "{n} of the groups of `split.by` stand in the training and in the {part} part, such as {first}"
+    ))
 }
 
 /// A word on classes that nothing can be learned about.

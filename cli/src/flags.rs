@@ -273,6 +273,8 @@ Examples:
   cotangent train --epochs 5 --seed 1
   cotangent train --optim adam --lr 0.002 --set optim.schedule=cosine
   cotangent train --val-split 5000 --patience 3
+  cotangent train --data folder:photos --set data.resize=[64,64]
+  cotangent train --data csv:wafers.csv --set data.label=result --set data.split.by=lot
   cotangent train -c runs/lenet5-mnist-001/config.toml
   cotangent train --resume runs/lenet5-mnist-001
   cotangent train --dashboard
@@ -303,6 +305,7 @@ const AFTER_EVAL: &str = "\
 Examples:
   cotangent eval
   cotangent eval runs/lenet5-mnist-001 --split train
+  cotangent eval runs/cnn-photos-001 --data folder:more --format csv
   cotangent eval runs/lenet5-mnist-001/checkpoints/last.safetensors --json";
 
 /// Which examples of a data set.

@@ -31,8 +31,12 @@ impl Patience {
         let (is_better, is_number) = match score {
             None => (self.best.is_none_or(|best| val_loss < best.val_loss), val_loss.is_finite()),
             Some(score) => {
-                let before = self.best.and_then(|best| best.score);
-                (before.is_none_or(|best| score > best), score.is_finite())
+                // Of equal figures the lower loss is better.
+                let better = |best: Best| {
+                    let before = best.score.unwrap_or(f64::NEG_INFINITY);
+                    score > before || (score == before && val_loss < best.val_loss)
+                };
+                (self.best.is_none_or(better), score.is_finite())
             }
         };
         if is_better && is_number {
@@ -66,6 +70,7 @@ mod tests {
         let scores = [0.5, 0.5, 0.6, f64::NAN, 0.6];
         let verdicts: Vec<_> = scores.iter().zip(1..).map(|(s, e)| patience.look(e, 1.0, Some(*s))).collect();
         assert_eq!(verdicts, [Better, Wait, Better, Wait, GiveUp]);
+        assert_eq!(patience.look(6, 0.9, Some(0.6)), Better);
     }
 
     #[test]

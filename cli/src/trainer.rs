@@ -519,7 +519,7 @@ impl<'c> Trainer<'c> {
         if let Ending::StoppedEarly = ending {
             let (waited, best) = (self.patience.waited, self.patience.best);
             let best = best.map_or(String::new(), |b| format!("; the best was epoch {}", b.epoch));
-            let figure = self.parts.about.config.train.best;
+            let figure = self.parts.about.config.train.best.name().replace('_', " ");
             self.console
                 .say(&format!("  stopped after {waited} epochs without a better validation {figure}{best}"));
         }

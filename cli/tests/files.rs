@@ -1,0 +1,203 @@
+//! Whole runs on files as people have them, and what the program says of files that are bad: one error that names the
+//! file and how to mend it, with code 2 or 3, in bounded time, and never a panic.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A folder that is removed at the end.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A grey PNG.
+fn png(height: u32, width: u32, level: impl Fn(u32, u32) -> u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let encoder = png::Encoder::new(&mut bytes, width, height);
+    let data: Vec<u8> = (0..height * width).map(|i| level(i / width, i % width)).collect();
+    encoder.write_header().unwrap().write_image_data(&data).unwrap();
+    bytes
+}
+
+impl Scratch {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("cotangent-files-{}-{n}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// A folder of stripes along and across, in four lots.
+    fn pictures(&self, folder: &str, n: u32) {
+        for i in 0..n {
+            let wave = |along: u32| if (along + i) % 4 < 2 { 40 } else { 200 + (i % 50) as u8 };
+            self.write(&format!("{folder}/rows/L{}_{i}.png", i % 4), png(12, 12, |r, _| wave(r)));
+            self.write(&format!("{folder}/columns/L{}_{i}.png", i % 4), png(12, 12, |_, c| wave(c)));
+        }
+    }
+
+    fn run(&self, line: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cotangent"));
+        command.args(line.split_whitespace()).current_dir(&self.0).stdin(Stdio::null());
+        command.env_remove("RAYON_NUM_THREADS").env("NO_COLOR", "1").output().unwrap()
+    }
+
+    /// The last event of a run that ends well.
+    fn end(&self, line: &str) -> Value {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        serde_json::from_str(text.lines().last().unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn a_changed_picture_is_the_same_after_a_resume_and_on_any_number_of_threads() {
+    let s = Scratch::new();
+    s.pictures("stripes", 24);
+    let plain = "train --data folder:stripes --model cnn --batch 8 --json --no-plots --set optim.schedule=constant \
+                 --set train.class_weights=balanced";
+    let line = format!("{plain} --set data.augment={{shift=2,rotate=15,flip=0.5}}");
+    let whole = s.end(&format!("{line} --epochs 3 --threads 1 --name whole"));
+    s.end(&format!("{line} --epochs 2 --threads 2 --name parts"));
+    let parts = s.end("train --resume runs/parts --epochs 3 --json");
+    assert_eq!(whole["fingerprint"], parts["fingerprint"]);
+    assert!(whole["fingerprint"].is_string());
+    // Something was changed.
+    let plain = s.end(&format!("{plain} --epochs 3 --name plain"));
+    assert_ne!(whole["fingerprint"], plain["fingerprint"]);
+}
+
+#[test]
+fn stripes_are_learned_and_what_was_learned_is_in_the_checkpoint() {
+    let s = Scratch::new();
+    s.pictures("stripes", 40);
+    let line = "train --data folder:stripes --epochs 6 --batch 8 --set data.split.by={lot}_* --val-split 0.25 \
+                --set train.best=macro_f1 --json --no-plots --name a";
+    assert_eq!(s.end(line)["test_acc"], 1.0);
+    // The pictures are not needed any more, and a larger one is brought to the size.
+    fs::remove_dir_all(s.0.join("stripes")).unwrap();
+    s.write("new.png", png(24, 24, |r, _| if r % 8 < 4 { 40 } else { 210 }));
+    let answer = s.end("predict runs/a new.png --json");
+    assert_eq!(answer["class"], "rows", "{answer}");
+    assert_eq!(answer["prepared"][0], "24×24 scaled to 12×12");
+    let output = s.run("eval runs/a");
+    assert_eq!(output.status.code(), Some(3));
+    let output = s.run("train --resume runs/a --epochs 9");
+    assert_eq!(output.status.code(), Some(3));
+}
+
+/// A valid zip archive with one stored entry.
+fn stored(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut crc = !0_u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        (0..8).for_each(|_| crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 });
+    }
+    let (crc, size, length) =
+        ((!crc).to_le_bytes(), (bytes.len() as u32).to_le_bytes(), (name.len() as u16).to_le_bytes());
+    let about = [&crc[..], &size, &size, &length, &[0, 0]].concat();
+    let local = [b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0", &about[..], name.as_bytes(), bytes].concat();
+    let central = [b"PK\x01\x02\x14\0\x14\0\0\0\0\0\0\0\0\0", &about[..], &[0; 14], name.as_bytes()].concat();
+    let (at, long) = ((local.len() as u32).to_le_bytes(), (central.len() as u32).to_le_bytes());
+    [&local[..], &central, b"PK\x05\x06\0\0\0\0\x01\0\x01\0", &long, &at, &[0, 0]].concat()
+}
+
+#[test]
+fn bad_files_end_in_one_error_that_says_how_to_mend_it() {
+    let s = Scratch::new();
+    s.pictures("good", 4);
+    let whole = png(12, 12, |_, _| 9);
+    let rows: String = (0..20).map(|i| format!("{i},{},{}\n", i % 7, ["a", "b"][i % 2])).collect();
+    let npy = |header: &str, data: &[u8]| {
+        [b"\x93NUMPY\x01\0", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), data].concat()
+    };
+    let x = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1), }";
+    let huge = "{'descr': '<f8', 'fortran_order': False, 'shape': (4000000000, 4000000000), }";
+    let y = npy("{'descr': '|u1', 'fortran_order': False, 'shape': (2,), }", &[0, 1]);
+    let picture = |name: &str, bytes: &[u8]| {
+        let folder = format!("p{name}");
+        s.write(&format!("{folder}/a/1.png"), &whole);
+        s.write(&format!("{folder}/b/{name}"), bytes);
+        format!("folder:{folder}")
+    };
+    let arrays = |name: &str, bytes: Vec<u8>| {
+        s.write(&format!("n{name}/x.npy"), bytes);
+        s.write(&format!("n{name}/y.npy"), &y);
+        format!("npz:n{name}")
+    };
+    let table = |name: &str, bytes: &[u8]| {
+        s.write(name, bytes);
+        format!("csv:{name}")
+    };
+    s.write("bad.npz", stored("../../x.npy", b"no array"));
+    s.write("text.npz", stored("readme.txt", b"hello"));
+    s.write("cifar/data_batch_1.bin", vec![7; 3072]);
+    fs::create_dir_all(s.0.join("empty/a")).unwrap();
+    let cases = [
+        (picture("cut.png", &whole[..50]), "cut.png", 3),
+        (picture("text.png", b"hello, world"), "begins with 68 65 6c 6c", 3),
+        (picture("none.png", b""), "is empty", 3),
+        (picture("anim.gif", b"GIF89a\0\0\0\0\0\0\0\0\0\0"), "GIF", 3),
+        (picture("head.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"), "JPEG", 3),
+        (picture("far.tif", b"II*\0\xff\xff\xff\xff"), "TIFF", 3),
+        (picture("wide.bmp", &[&b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\xff\xff\xff\x7f\xff\xff\xff\x7f\x01\0\x18\0\0\0\0\0"[..], &[0; 24]].concat()), "declares", 3),
+        (picture("other.png", &png(9, 12, |_, _| 0)), "resize = [", 2),
+        ("folder:empty".into(), "holds no picture", 3),
+        ("folder:nowhere".into(), "nowhere", 3),
+        ("folder:bad.npz".into(), "is no folder", 3),
+        (arrays("nan", npy(x, &[0, 0, 0, 0, 0, 0, 0xc0, 0x7f])), "holds NaN (example 1, number 0)", 3),
+        (arrays("short", npy(x, &[0, 0, 0, 0])), "4 of them are there", 3),
+        (arrays("long", npy(x, &[0; 9])), "goes on behind its last number", 3),
+        (arrays("huge", npy(huge, &[0; 9])), "that can be taken", 3),
+        (arrays("magic", b"hello, world".to_vec()), "does not begin as an NPY file", 3),
+        (arrays("object", npy(&x.replace("<f4", "|O"), &[0; 16])), "type `|O`", 3),
+        (arrays("axes", npy(&x.replace("(2, 1)", "(2, 1, 1, 1, 1)"), &[0; 8])), "has shape [2, 1, 1, 1, 1]", 3),
+        ("npz:bad.npz".into(), "holds no array", 2),
+        ("npz:text.npz".into(), "none of them NPY", 3),
+        (table("e.csv", b""), "is empty", 3),
+        (table("h.csv", b"x,y,class\n"), "no example below", 3),
+        (table("n.csv", rows.as_bytes()), "(at line 1)", 3),
+        (table("r.csv", b"x,y,class\n1,2,a\n1,b\n"), "2 fields, and the first line names 3 columns (at line 3)", 3),
+        (table("t.csv", b"x,y,class\n1,two,a\n"), "`two` is no number (at line 2, column `y`)", 3),
+        (table("m.csv", b"x,y,class\n1,,a\n"), "missing number (at line 2, column `y`)", 3),
+        (table("i.csv", b"x,y,class\n1,inf,a\n"), "`inf` is not finite", 3),
+        (table("o.csv", b"x,y,class\n1,2,a\n2,3,a\n"), "one class only, `a`", 3),
+        (table("u.csv", b"x,y,class\n1,2,\xff\n"), "no UTF-8 (at line 2)", 3),
+        (table("w.csv", b"\xff\xfex\0,\0"), "no CSV file in UTF-8", 3),
+        (table("p.csv", &whole), "is a picture", 3),
+        ("csv:empty".into(), "without train.csv", 3),
+        ("cifar10:cifar".into(), "3072 are left over", 3),
+        ("cifar10:empty".into(), "data_batch_1.bin", 3),
+        ("idx:empty".into(), "train-images-idx3-ubyte", 3),
+        ("folder:".into(), "lacks its path", 2),
+        ("parquet:x".into(), "unknown data set", 2),
+    ];
+    for (data, words, code) in cases {
+        let began = Instant::now();
+        let output = s.run(&format!("train --epochs 1 --data {data}"));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{data}\n{text}");
+        assert!(text.contains(words), "{data}: {words}\n{text}");
+        assert_eq!(text.lines().filter(|l| l.starts_with("error:")).count(), 1, "{data}\n{text}");
+        assert!(text.contains("help: ") || text.contains("expected"), "{data}\n{text}");
+        assert!(!text.contains("panicked") && output.stdout.is_empty(), "{data}\n{text}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{data}");
+    }
+    assert!(!Path::new(&s.0).join("runs").exists(), "nothing was begun");
+}
