@@ -235,10 +235,13 @@ fn guard(request: &Request<Body>) -> Result<(), Refusal> {
     let own = |host: &str| ["127.0.0.1", "localhost", "::1"].contains(&host);
     let host = text(header::HOST).map(host_of).unwrap_or_default();
     let origin = text(header::ORIGIN).map(|o| host_of(o.trim_start_matches("http://")));
-    let site = text(header::HeaderName::from_static("sec-fetch-site"));
+    let fetch = |what| text(header::HeaderName::from_static(what));
+    let site = fetch("sec-fetch-site");
+    // A link on another page may open the front page, which holds no data.
+    let followed = request.uri().path() == "/" && fetch("sec-fetch-mode") == Some("navigate");
     if own(&host)
         && origin.is_none_or(|o| own(&o))
-        && site.is_none_or(|s| ["same-origin", "none"].contains(&s))
+        && (followed || site.is_none_or(|s| ["same-origin", "none"].contains(&s)))
     {
         return Ok(());
     }

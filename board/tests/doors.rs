@@ -94,6 +94,9 @@ fn only_this_machine_is_answered_and_only_about_runs() {
     ] {
         assert_eq!(status(&get("/api/runs", headers)), expected, "{headers}");
     }
+    // A link that somebody follows, from the page of a web terminal such as.
+    let followed = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n";
+    assert_eq!([get("/", followed), get("/report?name=mine", followed)].map(|a| status(&a)), ["200", "403"]);
     let post = |body: &str| {
         let n = body.len();
         ask(
