@@ -373,6 +373,36 @@ mod tests {
     }
 
     #[test]
+    fn no_changed_file_panics_or_passes() {
+        let scratch = Scratch::new("changed");
+        let path = scratch.0.join("a.safetensors");
+        example().write(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let mut noise = 5_u64;
+        let mut below = |n: usize| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (noise >> 33) as usize % n.max(1)
+        };
+        for _ in 0..500 {
+            let mut bytes = whole.clone();
+            let at = below(bytes.len());
+            match below(5) {
+                0 => bytes[at] ^= 1 << below(8),
+                1 => bytes[at] = b"0129{}[]\",:"[below(11)],
+                2 => bytes.truncate(at),
+                3 => bytes.insert(at, below(256) as u8),
+                _ => bytes[below(8)] ^= 1 << below(8),
+            }
+            fs::write(&path, &bytes).unwrap();
+            match Checkpoint::read(&path) {
+                // Spaces of the header may change, and nothing that it says.
+                Ok(found) => assert_eq!(found, example()),
+                Err(found) => assert_eq!(found.exit(), Exit::Data, "{found}"),
+            }
+        }
+    }
+
+    #[test]
     fn damaged_and_foreign_files_are_refused_with_words() {
         let scratch = Scratch::new("bad");
         let path = scratch.0.join("a.safetensors");

@@ -257,3 +257,69 @@ fn classes(path: &Path) -> Result<usize, Diagnostic> {
     }
     Ok(classes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes as a gzip file of one stored block.
+    fn gzipped(bytes: &[u8]) -> Vec<u8> {
+        let mut crc = !0_u32;
+        for byte in bytes {
+            crc ^= u32::from(*byte);
+            (0..8).for_each(|_| crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 });
+        }
+        let n = bytes.len() as u16;
+        let mut file = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x01".to_vec();
+        file.extend([n.to_le_bytes(), (!n).to_le_bytes()].concat());
+        file.extend(bytes);
+        file.extend([(!crc).to_le_bytes(), u32::from(n).to_le_bytes()].concat());
+        file
+    }
+
+    #[test]
+    fn no_changed_idx_file_panics_or_passes_for_a_larger_one() {
+        let folder = std::env::temp_dir().join(format!("cotangent-idx-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut images = vec![0, 0, 8, 3];
+        [6_u32, 4, 4].iter().for_each(|n| images.extend(n.to_be_bytes()));
+        images.extend((0..96).map(|i| i * 2));
+        let labels = [&[0, 0, 8, 1, 0, 0, 0, 6][..], &[0, 1, 2, 0, 1, 2]].concat();
+        let mut noise = 9_u64;
+        let mut below = |n: usize| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (noise >> 33) as usize % n.max(1)
+        };
+        let mut good = 0;
+        for round in 0..300 {
+            let (mut x, mut y) = (images.clone(), labels.clone());
+            let zipped = round % 3 == 0;
+            if zipped {
+                x = gzipped(&x);
+            }
+            let file = if below(3) == 0 { &mut y } else { &mut x };
+            // Headers decide most.
+            let most = if below(2) == 0 { 24 } else { 1 << 20 };
+            let at = below(file.len().min(most));
+            match below(4) {
+                0 => file[at] ^= 1 << below(8),
+                1 => file[at] = 0xff,
+                2 => file.truncate(at),
+                _ => file.insert(at, below(256) as u8),
+            }
+            for part in ["train", "t10k"] {
+                std::fs::write(folder.join(format!("{part}-images-idx3-ubyte")), &x).unwrap();
+                std::fs::write(folder.join(format!("{part}-labels-idx1-ubyte")), &y).unwrap();
+            }
+            match idx(&folder) {
+                Ok(parts) => {
+                    assert_eq!((parts.train.len(), parts.train.labels.len()), (6, 6));
+                    good += 1;
+                }
+                Err(found) => assert_eq!(found.exit(), Exit::Data, "{found}"),
+            }
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!((10..290).contains(&good), "{good}");
+    }
+}
