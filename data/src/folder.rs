@@ -1,6 +1,6 @@
 //! A folder of pictures with a sub-folder for each class.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -236,8 +236,9 @@ fn set(
         check_classes(part, &classes)?;
     }
     let labels: Vec<i64> = {
-        let of = |(file, name): &(PathBuf, String)| match classes.iter().position(|c| c == name) {
-            Some(i) => Ok(i as i64),
+        let places: HashMap<&str, i64> = classes.iter().map(String::as_str).zip(0..).collect();
+        let of = |(file, name): &(PathBuf, String)| match places.get(name.as_str()) {
+            Some(i) => Ok(*i),
             None => Err(Error::new(
                 file,
                 format!("is of class `{name}`, which is not among those that were learned"),

@@ -361,8 +361,17 @@ fn png(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
     Ok(Raw { width, height, samples: frame.color_type.samples(), levels, palette, done: Vec::new() })
 }
 
+/// Scans of a progressive JPEG picture; cameras and programs make about ten.
+const MOST_SCANS: usize = 100;
+
 fn jpeg(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
     let bad = |e: zune_jpeg::errors::DecodeErrors| damaged(name, "JPEG", e);
+    // Each scan goes over the whole picture again; a few hundred bytes could ask for any number of them.
+    let scans = bytes.windows(2).filter(|marker| **marker == [0xff, 0xda]).count();
+    if scans > MOST_SCANS {
+        let text = format!("it has {scans} scans, and at most {MOST_SCANS} are read");
+        return Err(damaged(name, "JPEG", text));
+    }
     let most = usize::try_from(limits.pixels).unwrap_or(usize::MAX).min(1 << 16);
     let options = DecoderOptions::new_safe().set_strict_mode(true).set_max_width(most).set_max_height(most);
     let mut decoder = zune_jpeg::JpegDecoder::new_with_options(Cursor::new(bytes), options);

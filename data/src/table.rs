@@ -1,5 +1,6 @@
 //! Tables in CSV files: a row for each example, columns by name.
 
+use std::collections::HashMap;
 use std::io::Cursor;
 use std::path::Path;
 
@@ -327,8 +328,9 @@ fn columns(path: &Path, names: Vec<String>, options: &Options) -> Result<Columns
             names.iter().take(20).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
         )
     };
+    let places: HashMap<&str, usize> = names.iter().map(String::as_str).zip(0..).collect();
     let find = |name: &str, what: &str| {
-        names.iter().position(|n| n == name).ok_or_else(|| {
+        places.get(name).copied().ok_or_else(|| {
             let text = format!("has no column `{name}`, which is to be {what}; {}", listed());
             let near = names.iter().find(|n| n.eq_ignore_ascii_case(name.trim()));
             Error::new(path, text).option().help(match near {

@@ -255,6 +255,16 @@ fn a_header_cannot_ask_for_memory() {
 }
 
 #[test]
+fn scans_without_number_are_not_read() {
+    let whole = sample("progressive.jpg");
+    let scan = whole.windows(2).rposition(|w| w == [0xff, 0xda]).unwrap();
+    let (head, last) = (&whole[..whole.len() - 2], &whole[scan..whole.len() - 2]);
+    let bytes = [head, &last.repeat(100_000), &[0xff, 0xd9]].concat();
+    let error = Picture::decode(&bytes, "s.jpg".as_ref(), &Limits::default()).unwrap_err();
+    assert!(error.to_string().contains("scans, and at most 100 are read"), "{error}");
+}
+
+#[test]
 fn arrays_are_found_by_their_names() {
     let s = Scratch::new();
     let parts = arrays::read(&s.write("plain.npz", sample("plain.npz")), &Default::default()).unwrap();
