@@ -273,47 +273,59 @@ fn listed(names: &[String]) -> String {
     format!("{}{more}", first.join(", "))
 }
 
+/// A picture that has another size than `first`, or than those of the training part.
+fn other_size(path: &Path, picture: &Picture, asked: [usize; 2], first: Option<&PathBuf>) -> Error {
+    let text = format!(
+        "has {}×{} pixels (height × width), and {} has {}×{}",
+        picture.height,
+        picture.width,
+        first.map_or("the training part".to_string(), |p| p.display().to_string()),
+        asked[0],
+        asked[1]
+    );
+    // As large as they are where that is small.
+    let [h, w] = if asked[0].max(asked[1]) <= 64 { asked } else { [64, 64] };
+    let help =
+        format!("bring all to one size: `resize = [{h}, {w}]` in `[data]`, or `--set data.resize=[{h},{w}]`");
+    Error::new(path, text).option().help(help)
+}
+
 /// All pictures with one shape, `[channels, height, width]`.
 fn decoded(paths: &[PathBuf], options: &Options, known: Option<&[usize]>) -> Result<(Values, Vec<usize>)> {
     let limits = &options.limits;
-    let mut pictures: Vec<Picture> = Vec::with_capacity(paths.len());
-    let mut bytes = 0_u64;
-    for chunk in paths.chunks(64) {
-        let read = |path: &PathBuf| {
-            let picture = Picture::read(path, limits)?;
-            let picture = match options.channels {
-                Some(channels) => picture.with_channels(channels),
-                None => picture,
-            };
-            Ok(match options.resize {
-                Some([h, w]) => picture.resized(h, w, options.filter),
-                None => picture,
-            })
+    // One picture's size is compared as soon as it is read, so that a large one among small ones is not kept.
+    let read = |path: &PathBuf, asked: Option<[usize; 2]>| {
+        let picture = Picture::read(path, limits)?;
+        let picture = match options.channels {
+            Some(channels) => picture.with_channels(channels),
+            None => picture,
         };
-        let some: Vec<Result<Picture>> = chunk.par_iter().map(read).collect();
+        let picture = match options.resize {
+            Some([h, w]) => picture.resized(h, w, options.filter),
+            None => picture,
+        };
+        match asked.filter(|asked| *asked != [picture.height, picture.width]) {
+            Some(asked) => Err(other_size(path, &picture, asked, known.is_none().then(|| &paths[0]))),
+            None => Ok(picture),
+        }
+    };
+    let asked = known.map(|k| [k[1], k[2]]);
+    let first = match paths.first() {
+        Some(path) => read(path, asked)?,
+        None => return Err(Error::new("", "there is no picture")),
+    };
+    let asked = Some([first.height, first.width]);
+    // A picture is there twice for a moment: as it was read, and among the inputs.
+    let cost = |p: &Picture| (p.height * p.width * p.channels) as u64 * if p.is_deep() { 6 } else { 2 };
+    let mut bytes = cost(&first);
+    let together = usize::try_from((1 << 28) / bytes.max(1)).unwrap_or(64).clamp(1, 64);
+    let mut pictures: Vec<Picture> = Vec::with_capacity(paths.len());
+    pictures.push(first);
+    for chunk in paths[1..].chunks(together) {
+        let some: Vec<Result<Picture>> = chunk.par_iter().map(|path| read(path, asked)).collect();
         for (path, picture) in chunk.iter().zip(some) {
             let picture = picture?;
-            let first = pictures.first().unwrap_or(&picture);
-            let (size, other) = ([first.height, first.width], [picture.height, picture.width]);
-            let asked = known.map_or(size, |k| [k[1], k[2]]);
-            if other != asked {
-                let text = format!(
-                    "has {}×{} pixels (height × width), and {} has {}×{}",
-                    other[0],
-                    other[1],
-                    if known.is_some() { "the training part".into() } else { paths[0].display().to_string() },
-                    asked[0],
-                    asked[1]
-                );
-                // As large as they are where that is small.
-                let [h, w] = if asked[0].max(asked[1]) <= 64 { asked } else { [64, 64] };
-                let help = format!(
-                    "bring all to one size: `resize = [{h}, {w}]` in `[data]`, or `--set data.resize=[{h},{w}]`"
-                );
-                return Err(Error::new(path, text).option().help(help));
-            }
-            let deep = if picture.is_deep() { 2 } else { 1 };
-            bytes += (picture.height * picture.width * picture.channels * deep) as u64;
+            bytes += cost(&picture);
             if bytes > limits.bytes {
                 let text = format!(
                     "the {} pictures need more than the {} MiB that are free for them",

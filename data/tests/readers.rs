@@ -255,6 +255,23 @@ fn a_header_cannot_ask_for_memory() {
 }
 
 #[test]
+fn no_more_pictures_are_kept_than_the_limit_allows() {
+    let s = Scratch::new();
+    for i in 0..40 {
+        s.write(&format!("{}/{i}.png", ["a", "b"][i % 2]), png(100, 100, 7));
+    }
+    let limits = Limits { bytes: 400_000, ..Limits::default() };
+    let options = folder::Options { limits, ..Default::default() };
+    let error = folder::read(&s.0, &options).unwrap_err();
+    assert!(
+        error.to_string().contains("40 pictures need more than") && error.kind() == Kind::Option,
+        "{error}"
+    );
+    let options = folder::Options { resize: Some([8, 8]), ..options };
+    assert_eq!(folder::read(&s.0, &options).unwrap().train.len(), 40);
+}
+
+#[test]
 fn scans_without_number_are_not_read() {
     let whole = sample("progressive.jpg");
     let scan = whole.windows(2).rposition(|w| w == [0xff, 0xda]).unwrap();
