@@ -19,6 +19,7 @@ pub(crate) mod report;
 pub(crate) mod runs;
 pub(crate) mod summary;
 pub(crate) mod train;
+pub(crate) mod why;
 
 use std::path::Path;
 

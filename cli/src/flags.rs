@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use lecture::Explain;
+pub(crate) use lecture::{Explain, Why};
 
 use crate::config::layers::Layers;
 use crate::diagnostic::Diagnostic;
@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Gradcheck(Gradcheck),
     /// What differentiation does at every step of an expression or a network
     Explain(Box<Explain>),
+    /// Why it is so: each claim of the lecture with numbers, counter-example and check
+    Why(Why),
     /// The runs in a folder: list, show, rm
     Runs(crate::commands::runs::Flags),
     /// Runs beside each other: figures, settings that differ, curves

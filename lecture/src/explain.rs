@@ -19,6 +19,7 @@ use cotangent::{
 
 pub use expression::{Expression, ParseError, bindings};
 pub use paths::{Cost, Paths};
+pub(crate) use text::{nine, table, width};
 pub use trace::{Element, FOLLOWED, Kind, Node, Partial, Saved, Slip, Trace, trace};
 use trace::{Root, Tracer};
 

@@ -63,3 +63,28 @@ Examples:
   cotangent explain 'sum(sigmoid(W @ x))' --at 'x=[1,2],W=[[1,-1],[0.5,2]]' --format html --out w.html
   cotangent explain --mlp 2,3,1 --lang ko
   cotangent explain --neuron fc2:17 --run runs/latest --image 4 --mode reverse";
+
+/// `cotangent why`
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_WHY)]
+pub(crate) struct Why {
+    /// A topic, or a row of the lecture such as C8; without one, the topics are listed
+    #[arg(value_name = "TOPIC|ROW", conflicts_with = "rows")]
+    pub(crate) topic: Option<String>,
+    /// List every row with its command and its page
+    #[arg(long)]
+    pub(crate) rows: bool,
+    /// English or Korean: en, ko
+    #[arg(long, value_name = "LANG", default_value = "en")]
+    pub(crate) lang: Lang,
+}
+
+const AFTER_WHY: &str = "\
+Each argument computes its numbers while you wait, shows where the claim fails, and checks it on seeded draws.
+
+Examples:
+  cotangent why
+  cotangent why reverse-mode
+  cotangent why C12 --lang ko
+  cotangent why --rows
+  cotangent why A7 --json | jq .numbers";

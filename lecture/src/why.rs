@@ -1,0 +1,370 @@
+//! Why it is so: every row of the lecture as a short argument with numbers that are computed while one waits, the
+//! counter-example, and a seeded check.
+
+mod convolution;
+mod cross_entropy;
+mod devices;
+mod differentiation;
+mod exercise;
+mod lenet;
+mod optimisation;
+mod perceptrons;
+
+use std::{fmt::Write, time::Instant};
+
+use cotangent::{Error, Result, attempt};
+use serde::Serialize;
+
+use crate::{
+    Lang,
+    explain::{nine, table, width},
+};
+
+/// One row of the lecture.
+#[derive(Debug)]
+pub struct Row {
+    /// `C8`
+    pub id: &'static str,
+    /// The topic it belongs to, as `cotangent why TOPIC` knows it.
+    pub topic: &'static str,
+    /// The chapter that shows it.
+    page: &'static str,
+    title: [&'static str; 2],
+    run: fn(&mut Argument),
+}
+
+impl Row {
+    /// Its claim in a few words.
+    pub fn title(&self, lang: Lang) -> &'static str {
+        lang.say(self.title[0], self.title[1])
+    }
+
+    /// Its page in the book.
+    pub fn page(&self) -> String {
+        format!("book/src/{}.md", self.page)
+    }
+
+    /// Its command.
+    pub fn command(&self) -> String {
+        format!("cotangent why {}", self.id)
+    }
+
+    /// Run its demonstration.
+    ///
+    /// # Errors
+    /// A mistake that the library met: the demonstration is broken.
+    pub fn argue(&self, lang: Lang) -> Result<Argument> {
+        let begin = Instant::now();
+        let mut argument = Argument { row: self.id, title: self.title(lang), lang, ..Argument::default() };
+        attempt(|| (self.run)(&mut argument))?;
+        argument.seconds = begin.elapsed().as_secs_f64();
+        Ok(argument)
+    }
+}
+
+const fn row(
+    id: &'static str,
+    topic: &'static str,
+    page: &'static str,
+    en: &'static str,
+    ko: &'static str,
+    run: fn(&mut Argument),
+) -> Row {
+    Row { id, topic, page, title: [en, ko], run }
+}
+
+/// A question that several rows answer.
+#[derive(Debug)]
+pub struct Topic {
+    /// As `cotangent why TOPIC` knows it.
+    pub name: &'static str,
+    title: [&'static str; 2],
+}
+
+impl Topic {
+    /// The question.
+    pub fn title(&self, lang: Lang) -> &'static str {
+        lang.say(self.title[0], self.title[1])
+    }
+
+    /// The rows that answer it, in order.
+    pub fn rows(&self) -> impl Iterator<Item = &'static Row> {
+        rows().filter(|r| r.topic == self.name)
+    }
+}
+
+macro_rules! topics {
+    ($($name:literal $en:literal $ko:literal;)*) => {
+        /// All topics.
+        pub const TOPICS: &[Topic] = &[$(Topic { name: $name, title: [$en, $ko] }),*];
+    };
+}
+topics! {
+    "finite-sum" "What is minimised?" "무엇을 최소화하는가?";
+    "relu-at-zero" "What is the derivative of ReLU at 0?" "0에서 ReLU의 도함수는 무엇인가?";
+    "stepsizes" "Which step sizes are allowed?" "어떤 보폭을 쓸 수 있는가?";
+    "descent" "Why does the loss go down?" "왜 손실이 줄어드는가?";
+    "sgd" "What is stochastic gradient descent?" "확률적 경사 하강법이란 무엇인가?";
+    "unbiased" "Why is one example enough?" "왜 예제 하나면 되는가?";
+    "batch-size" "How large a batch?" "배치는 얼마나 커야 하는가?";
+    "epoch" "What is an epoch?" "에폭이란 무엇인가?";
+    "cyclic" "Why is the cyclic order not SGD?" "왜 순환 순서는 SGD가 아닌가?";
+    "shuffling" "Why shuffle?" "왜 섞는가?";
+    "library" "What is it besides neural networks?" "신경망 말고 무엇인가?";
+    "devices" "Where do numbers live?" "수는 어디에 있는가?";
+    "power-iteration" "What does a computation on a device cost?" "장치에서의 계산은 무엇이 드는가?";
+    "differentiation" "What is automatic differentiation?" "자동 미분이란 무엇인가?";
+    "cost" "Why does a gradient cost about five values?" "왜 기울기의 비용은 함수값의 다섯 배쯤인가?";
+    "not-finite-differences" "Why not finite differences?" "왜 유한 차분이 아닌가?";
+    "not-symbolic" "Why is it not symbolic?" "왜 기호 미분이 아닌가?";
+    "chain-rule" "What does the chain rule do, step by step?" "연쇄 법칙은 한 단계씩 무엇을 하는가?";
+    "reverse-mode" "Why reverse mode?" "왜 역방향 모드인가?";
+    "no-grad" "Why no_grad?" "왜 no_grad인가?";
+    "perceptrons" "What is a multilayer perceptron?" "다층 퍼셉트론이란 무엇인가?";
+    "no-linear-depth" "Why a non-linear activation?" "왜 비선형 활성화인가?";
+    "stable-formulas" "Why are formulas not computed as written?" "왜 공식을 쓰인 대로 계산하지 않는가?";
+    "softmax-is-argmax" "Why is softmax an argmax?" "왜 softmax는 argmax인가?";
+    "softmax-regression" "What is softmax regression?" "소프트맥스 회귀란 무엇인가?";
+    "kl-is-cross-entropy" "Why is KL the same as cross entropy?" "왜 KL은 교차 엔트로피와 같은가?";
+    "cross-entropy" "What does CrossEntropyLoss take?" "CrossEntropyLoss는 무엇을 받는가?";
+    "cross-entropy-averages" "What does cross entropy average?" "교차 엔트로피는 무엇을 평균하는가?";
+    "exercise" "How is a perceptron differentiated by hand?" "퍼셉트론을 손으로 미분하면?";
+    "shift-invariance" "Why convolution?" "왜 합성곱인가?";
+    "sizes" "How large is the output?" "출력은 얼마나 큰가?";
+    "padding" "Where does the padding go?" "패딩은 어디에 두는가?";
+    "pooling" "Why is average pooling a convolution, and max pooling not?" "왜 평균 풀링은 합성곱이고 최대 풀링은 아닌가?";
+    "lenet-1998" "What was LeNet-5 in 1998?" "1998년의 LeNet-5는 무엇이었는가?";
+    "lenet-modern" "What is LeNet-5 today?" "오늘날의 LeNet-5는 무엇인가?";
+    "no-activation-after-pooling" "Why no activation after S2 and S4?" "왜 S2와 S4 뒤에는 활성화가 없는가?";
+}
+
+/// All rows, in the order of the lecture.
+pub fn rows() -> impl Iterator<Item = &'static Row> {
+    [
+        optimisation::ROWS,
+        devices::ROWS,
+        differentiation::ROWS,
+        perceptrons::ROWS,
+        cross_entropy::ROWS,
+        exercise::ROWS,
+        convolution::ROWS,
+        lenet::ROWS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// The rows that a word means: one by its id, or those of a topic.
+///
+/// ```
+/// use cotangent_lecture::why::named;
+/// assert_eq!(named("c8").unwrap()[0].id, "C8");
+/// assert!(named("descent").unwrap().len() > 2);
+/// assert!(named("Z9").unwrap_err().to_string().contains("cotangent why"));
+/// ```
+///
+/// # Errors
+/// An unknown word, with what there is.
+pub fn named(word: &str) -> Result<Vec<&'static Row>> {
+    if let Some(row) = rows().find(|r| r.id.eq_ignore_ascii_case(word)) {
+        return Ok(vec![row]);
+    }
+    if let Some(topic) = TOPICS.iter().find(|t| t.name.eq_ignore_ascii_case(word)) {
+        return Ok(topic.rows().collect());
+    }
+    let near = TOPICS.iter().find(|t| t.name.contains(&word.to_lowercase()) && !word.is_empty());
+    let near = near.map_or(String::new(), |t| format!("; did you mean `{}`?", t.name));
+    Err(Error::other(format!("there is no topic or row `{word}`"))
+        .help(format!("`cotangent why` lists topics, `cotangent why --rows` the rows A1 to H12{near}")))
+}
+
+/// What a statement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Statement {
+    /// It holds, as computed.
+    Claim,
+    /// Where the claim's condition is missing, it fails.
+    CounterExample,
+    /// It held for all of many seeded draws.
+    Property,
+}
+
+/// A statement that was tested.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tested {
+    /// What kind of statement.
+    pub statement: Statement,
+    /// In words.
+    pub text: String,
+    /// Was it so?
+    pub holds: bool,
+}
+
+/// A number that was computed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Number {
+    /// What it is: `∂f/∂x`.
+    pub name: String,
+    /// Its value; `null` in JSON where it is not finite.
+    pub value: f64,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(String),
+    Table(Vec<Vec<String>>),
+    Number(usize),
+    Tested(usize),
+}
+
+/// A row's argument: text, numbers, and what was tested.
+#[derive(Clone, Debug, Default)]
+pub struct Argument {
+    row: &'static str,
+    title: &'static str,
+    lang: Lang,
+    parts: Vec<Part>,
+    numbers: Vec<Number>,
+    tested: Vec<Tested>,
+    seconds: f64,
+}
+
+impl Argument {
+    fn say(&mut self, en: &str, ko: &str) {
+        self.parts.push(Part::Text(self.lang.say(en, ko).to_string()));
+    }
+
+    fn number(&mut self, name: &str, value: f64) -> f64 {
+        self.numbers.push(Number { name: name.to_string(), value });
+        self.parts.push(Part::Number(self.numbers.len() - 1));
+        value
+    }
+
+    fn table(&mut self, rows: Vec<Vec<String>>) {
+        self.parts.push(Part::Table(rows));
+    }
+
+    fn test(&mut self, statement: Statement, text: &str, holds: bool) {
+        self.tested.push(Tested { statement, text: text.to_string(), holds });
+        self.parts.push(Part::Tested(self.tested.len() - 1));
+    }
+
+    fn claim(&mut self, en: &str, ko: &str, holds: bool) {
+        self.test(Statement::Claim, self.lang.say(en, ko), holds);
+    }
+
+    fn counter(&mut self, en: &str, ko: &str, holds: bool) {
+        self.test(Statement::CounterExample, self.lang.say(en, ko), holds);
+    }
+
+    fn property(&mut self, en: &str, ko: &str, holds: bool) {
+        self.test(Statement::Property, self.lang.say(en, ko), holds);
+    }
+
+    /// The row.
+    pub fn row(&self) -> &'static str {
+        self.row
+    }
+
+    /// The numbers, in order.
+    pub fn numbers(&self) -> &[Number] {
+        &self.numbers
+    }
+
+    /// The number called so.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.numbers.iter().find(|n| n.name == name).map(|n| n.value)
+    }
+
+    /// What was tested.
+    pub fn tested(&self) -> &[Tested] {
+        &self.tested
+    }
+
+    /// Did everything hold?
+    pub fn holds(&self) -> bool {
+        self.tested.iter().all(|t| t.holds)
+    }
+
+    /// How long it took.
+    pub fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut text = format!("{}  {}\n", self.row, self.title);
+        let names = self.numbers.iter().map(|n| width(&n.name)).max().unwrap_or(0).min(44);
+        for part in &self.parts {
+            match part {
+                Part::Text(t) => text += &format!("\n{}\n", wrapped(t)),
+                Part::Table(rows) => {
+                    let right: Vec<usize> = (1..rows[0].len()).collect();
+                    text += &format!("\n{}", table(rows, &right));
+                }
+                Part::Number(i) => {
+                    let n = &self.numbers[*i];
+                    let pad = " ".repeat(names.saturating_sub(width(&n.name)));
+                    let _ = writeln!(text, "  {}{pad}  {}", n.name, short(n.value));
+                }
+                Part::Tested(i) => {
+                    let t = &self.tested[*i];
+                    let mark = if t.holds { "✓" } else { "✗" };
+                    let kind = match t.statement {
+                        Statement::Claim => "",
+                        Statement::CounterExample => self.lang.say("counter-example: ", "반례: "),
+                        Statement::Property => self.lang.say("checked: ", "확인: "),
+                    };
+                    let _ = writeln!(text, "  {mark} {kind}{}", t.text);
+                }
+            }
+        }
+        text
+    }
+
+    /// For programs.
+    pub fn json(&self) -> serde_json::Value {
+        let row = rows().find(|r| r.id == self.row);
+        let tables: Vec<&Vec<Vec<String>>> =
+            self.parts.iter().filter_map(|p| if let Part::Table(t) = p { Some(t) } else { None }).collect();
+        let text: Vec<&str> = self
+            .parts
+            .iter()
+            .filter_map(|p| if let Part::Text(t) = p { Some(t.as_str()) } else { None })
+            .collect();
+        serde_json::json!({
+            "row": self.row,
+            "topic": row.map(|r| r.topic),
+            "page": row.map(Row::page),
+            "title": self.title,
+            "text": text,
+            "numbers": self.numbers,
+            "tables": tables,
+            "tested": self.tested,
+            "holds": self.holds(),
+            "seconds": self.seconds,
+        })
+    }
+}
+
+/// Whole numbers as such, others to nine digits.
+pub(crate) fn short(x: f64) -> String {
+    if x == x.trunc() && x.abs() < 1e15 { format!("{x:.0}") } else { nine(x) }
+}
+
+/// Lines of at most a hundred cells.
+fn wrapped(text: &str) -> String {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in text.split_whitespace() {
+        if !line.is_empty() && width(&line) + 1 + width(word) > 98 {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line += word;
+    }
+    lines.push(line);
+    lines.iter().map(|l| format!("  {l}")).collect::<Vec<_>>().join("\n")
+}
