@@ -11,6 +11,7 @@ pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod explain;
 pub(crate) mod gradcheck;
+pub(crate) mod lab;
 pub(crate) mod lr_find;
 pub(crate) mod man;
 pub(crate) mod plan;

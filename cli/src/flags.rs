@@ -123,6 +123,8 @@ pub(crate) enum Command {
     Explain(Box<Explain>),
     /// Why it is so: each claim of the lecture with numbers, counter-example and check
     Why(Why),
+    /// Experiments: optimisers side by side, batches, networks of then and now
+    Lab(crate::commands::lab::Flags),
     /// The runs in a folder: list, show, rm
     Runs(crate::commands::runs::Flags),
     /// Runs beside each other: figures, settings that differ, curves

@@ -19,7 +19,12 @@ pub use binary::{Binary, Pictures, WIDTHS, binary, patches};
 pub use gan::{Gan, gan};
 pub use lenets::{Trained, lenets};
 
-use crate::{FiniteSum, explain::table, problem::normal, why::short};
+use crate::{
+    FiniteSum,
+    explain::table,
+    problem::{logistic, normal},
+    why::short,
+};
 
 /// What is minimised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -364,7 +369,7 @@ fn perceptron(n: usize) -> FiniteSum {
         let (v, c) = (theta.narrow(0, 24, 8), theta.narrow(0, 32, 1));
         let h = (x.index_select(0, i).matmul(&w.t()) + b).tanh();
         let m = (h.matmul(&v) + c) * y.index_select(0, i);
-        ((-m.abs()).exp() + 1.0).ln() + (-m).relu()
+        logistic(&m)
     })
 }
 

@@ -36,6 +36,12 @@ pub(crate) fn normal(shape: impl Into<cotangent::Shape>, rng: &Rng) -> Tensor {
     Tensor::randn(shape, rng).cast(DType::F64)
 }
 
+/// `ln(1 + e^{−m})`, which is the cross entropy of the logits (m, 0) for the first class: smooth at 0, stable far away.
+pub(crate) fn logistic(m: &Tensor) -> Tensor {
+    let last = m.rank() as isize;
+    -Tensor::stack(&[m, &m.zeros_like()], last).log_softmax(-1).select(-1, 0)
+}
+
 impl FiniteSum {
     /// From `f(θ, i)`, where `i` are some examples' numbers, `[b]`, and the value is one loss each, `[b]`.
     pub fn new(n: usize, dim: usize, f: impl Fn(&Tensor, &Tensor) -> Tensor + Send + Sync + 'static) -> Self {
@@ -65,11 +71,7 @@ impl FiniteSum {
             |i: usize| if (sorted && i < n / 2) || (!sorted && i.is_multiple_of(2)) { 1.0 } else { -1.0 };
         let y = Tensor::from_vec((0..n).map(label).collect::<Vec<f64>>(), [n]);
         let x = normal([n, dim], &rng) + y.unsqueeze(1) * 0.7;
-        // ln(1 + e^{−m}) = −ln σ(m), stable on both sides.
-        Self::of_rows(x, y, |z, y| {
-            let m = z * y;
-            (-m.abs()).exp().add_one_ln() + (-m).relu()
-        })
+        Self::of_rows(x, y, |z, y| logistic(&(z * y)))
     }
 
     /// `N`
@@ -126,16 +128,5 @@ impl FiniteSum {
     /// `∇f_i(θ)` for every `i`.
     pub fn per_example(&self, theta: &Tensor) -> Vec<Vec<f64>> {
         (0..self.n).map(|i| self.batch_gradient(theta, &[i]).to_vec::<f64>()).collect()
-    }
-}
-
-/// `ln(1 + x)`, of x between 0 and 1.
-trait AddOneLn {
-    fn add_one_ln(&self) -> Tensor;
-}
-
-impl AddOneLn for Tensor {
-    fn add_one_ln(&self) -> Tensor {
-        (self + 1.0).ln()
     }
 }

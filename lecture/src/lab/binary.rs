@@ -9,6 +9,8 @@ use cotangent::{
 };
 use serde::Serialize;
 
+use crate::problem::logistic;
+
 /// Our widths for D8, whose figure is lost: input 3·32·32, two hidden layers, one output.
 pub const WIDTHS: [usize; 4] = [3072, 128, 32, 1];
 
@@ -87,7 +89,7 @@ fn fit(net: Mlp, pictures: &Pictures, epochs: u64, rate: f64, seed: u64) -> f64 
     let (inside, sgd) = (net.clone(), Sgd::new(rate).momentum(0.9));
     let mut step = Step::record(move |[x, y]: [Tensor; 2]| {
         let m = inside.call(&x) * y;
-        let loss = (((-m.abs()).exp() + 1.0).ln() + (-m).relu()).mean();
+        let loss = logistic(&m).mean();
         sgd.step(&inside, &loss.backward());
         loss.detach()
     });

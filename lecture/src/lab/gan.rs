@@ -8,6 +8,8 @@ use cotangent::{
 };
 use serde::Serialize;
 
+use crate::problem::logistic;
+
 /// What became of the generator.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Gan {
@@ -32,8 +34,7 @@ pub fn gan(seed: u64, steps: usize) -> Gan {
     let (for_generator, for_judge) = (Adam::new(0.02), Adam::new(0.02));
     let batch = 64;
     let make = |rng: &Rng| generator.0.get() + generator.1.get() * Tensor::randn([batch, 1], rng);
-    // −ln σ(m), stable on both sides.
-    let surprise = |m: Tensor| ((-m.abs()).exp() + 1.0).ln() + (-m).relu();
+    let surprise = |m: Tensor| logistic(&m);
     let before = generator.0.value().to_vec::<f64>()[0];
     let mut means = Vec::new();
     for _ in 0..steps {

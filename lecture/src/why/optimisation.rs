@@ -8,6 +8,7 @@ use cotangent::{
         Cyclic, Endless, Epochs, Generator, Iid, Loader, Sampler, Shuffled, TensorDataset, coverage,
         permutation,
     },
+    device::cpu::threads,
     grad,
     laws::Draw,
     models::LeNet5,
@@ -347,9 +348,8 @@ fn a5(a: &mut Argument) {
     };
     let mut found = Vec::new();
     let mut times = Vec::new();
-    for threads in [1, 2, 4] {
-        let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(threads).build() else { continue };
-        let (bits, seconds) = pool.install(|| {
+    for count in [1, 2, 4] {
+        let measured = threads::with(count, || {
             let bits = gradient();
             let time = |_| {
                 let begin = Instant::now();
@@ -358,9 +358,10 @@ fn a5(a: &mut Argument) {
             };
             (bits, (0..3).map(time).fold(f64::INFINITY, f64::min))
         });
+        let Ok((bits, seconds)) = measured else { continue };
         found.push(bits);
         times.push(seconds);
-        a.number(&format!("seconds on {threads} threads"), seconds);
+        a.number(&format!("seconds on {count} threads"), seconds);
     }
     a.number("speed-up of 2 threads (measured now)", times[0] / times[1]);
     let bits = |g: &Vec<Vec<f32>>| g.iter().flatten().map(|x| x.to_bits()).collect::<Vec<_>>();

@@ -31,6 +31,25 @@ fn alone() -> bool {
     SERIAL.get() || rayon::current_num_threads() <= 1
 }
 
+/// Run `f` on a pool of its own with so many threads: its bits are those of any other number.
+///
+/// ```
+/// use cotangent::{Tensor, device::cpu::threads};
+/// let sum = |n| threads::with(n, || Tensor::linspace(0.0, 1.0, 100_000).sum().item().to_bits());
+/// assert_eq!(sum(1)?, sum(3)?);
+/// # Ok::<(), cotangent::Error>(())
+/// ```
+///
+/// # Errors
+/// When the system has no more threads.
+pub fn with<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> crate::Result<R> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|e| {
+        crate::Error::other(format!("{threads} threads cannot be started: {e}")).help("ask for fewer")
+    })?;
+    Ok(pool.install(f))
+}
+
 /// Run `f` without spreading what is inside it: every thread has a block of its own already.
 pub(crate) fn serially<R>(f: impl FnOnce() -> R) -> R {
     struct Before(bool);
