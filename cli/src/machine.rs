@@ -100,6 +100,22 @@ pub(crate) fn must_fit(what: &str, needed: u64) -> Result<(), Diagnostic> {
     }
 }
 
+/// Bytes of memory that this process may still take: what the machine has free, what its container may use, and what its
+/// shell allows; where they can be asked.
+pub(crate) fn available() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let first = |text: &str| text.split_whitespace().find_map(|word| word.parse::<u64>().ok());
+    let free =
+        || first(read("/proc/meminfo")?.lines().find(|l| l.starts_with("MemAvailable:"))?)?.checked_mul(1024);
+    let container = || {
+        let most: u64 = read("/sys/fs/cgroup/memory.max")?.trim().parse().ok()?;
+        let used: u64 = read("/sys/fs/cgroup/memory.current")?.trim().parse().ok()?;
+        Some(most.saturating_sub(used))
+    };
+    let shell = || first(read("/proc/self/limits")?.lines().find(|l| l.starts_with("Max address space"))?);
+    [free(), container(), shell()].into_iter().flatten().min()
+}
+
 /// Bytes of memory of the machine, where it can be asked.
 pub(crate) fn memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
@@ -126,6 +142,13 @@ mod tests {
         assert!(threads(0) >= 1);
         for n in [1, 3] {
             assert_eq!(with_threads(n, || Ok(rayon::current_num_threads())).unwrap(), n);
+        }
+    }
+
+    #[test]
+    fn no_more_is_free_than_there_is() {
+        if let (Some(free), Some(all)) = (available(), memory()) {
+            assert!((1..=all).contains(&free), "{free} of {all}");
         }
     }
 

@@ -12,10 +12,10 @@ use crate::config::{DataConfig, DataName, FilterName, Kind, MissingName};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::machine;
 
-/// Half of the machine's memory: what is computed with them needs the rest.
+/// Half of the memory that is free: what is computed with them needs the rest.
 pub(crate) fn limits() -> Limits {
     let limits = Limits::default();
-    Limits { bytes: machine::memory().map_or(limits.bytes, |all| all / 2), ..limits }
+    Limits { bytes: machine::available().map_or(limits.bytes, |free| free / 2), ..limits }
 }
 
 /// How a folder of pictures is read.
