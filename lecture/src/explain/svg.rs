@@ -11,6 +11,8 @@ const ROW: f64 = 74.0;
 const WIDTH: f64 = 150.0;
 const HEIGHT: f64 = 44.0;
 const MARGIN: f64 = 16.0;
+/// How far an edge swings out to pass a box.
+const AROUND: f64 = 56.0;
 
 /// Inside an element.
 pub(super) fn escaped(text: &str) -> String {
@@ -53,9 +55,11 @@ fn short(text: &str, most: usize) -> String {
 }
 
 pub(super) fn render(t: &Trace, style: Style) -> String {
-    let at = places(t);
+    let mut at = places(t);
+    // Room for edges that go around.
+    at.iter_mut().for_each(|p| p.1 += AROUND / 2.0);
     let right = at.iter().map(|p| p.0).fold(0.0, f64::max) + WIDTH + MARGIN;
-    let bottom = at.iter().map(|p| p.1).fold(0.0, f64::max) + HEIGHT + MARGIN;
+    let bottom = at.iter().map(|p| p.1).fold(0.0, f64::max) + HEIGHT + MARGIN + AROUND / 2.0;
     let title = escaped(&t.title);
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {right} {bottom}\" width=\"{right}\" height=\"{bottom}\" \
@@ -73,19 +77,27 @@ pub(super) fn render(t: &Trace, style: Style) -> String {
             let start = (at[*from].0 + WIDTH, at[*from].1 + HEIGHT / 2.0);
             let bend = (to.0 - start.0).abs().max(40.0) / 2.0;
             let end = to.1 + 8.0 * (k as f64 - (n.reads.len() as f64 - 1.0) / 2.0);
+            // An edge over other columns goes around their boxes: below where it comes from below.
+            let around = match (to.0 - start.0 > COLUMN, start.1 > to.1) {
+                (false, _) => 0.0,
+                (true, true) => AROUND,
+                (true, false) => -AROUND,
+            };
             text += &format!(
-                "<path class=\"e\" marker-end=\"url(#tip)\" d=\"M{} {} C{} {} {} {end} {} {end}\"/>\n",
+                "<path class=\"e\" marker-end=\"url(#tip)\" d=\"M{} {} C{} {} {} {} {} {end}\"/>\n",
                 start.0,
                 start.1,
                 start.0 + bend,
-                start.1,
+                start.1 + around,
                 to.0 - bend,
+                end + around,
                 to.0
             );
             let label = n.partials.iter().find(|p| p.of == *from).map_or("", |p| p.text.as_str());
             if !label.is_empty() {
                 // Two edges between the same two columns meet; labels stand near their own beginning.
-                let (x, y) = (start.0 + (to.0 - start.0) * 0.4, start.1 + (end - start.1) * 0.35 - 4.0);
+                let (x, y) =
+                    (start.0 + (to.0 - start.0) * 0.4, start.1 + (end - start.1) * 0.35 - 4.0 + 0.7 * around);
                 text += &format!(
                     "<text class=\"l\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{}</text>\n",
                     escaped(&short(label, 14))
