@@ -225,6 +225,10 @@ fn one_neuron_of_lenet5_is_explained() {
     let t = neuron(&net, &x, "fc2", 17).unwrap();
     let out = &t.nodes[t.output];
     assert_eq!(out.path, "fc2");
+    // The places of maxima are kept for the way back, and are no step of their own.
+    let pools: Vec<&str> =
+        t.steps().filter(|n| n.operation == "max_pool2d").map(|n| n.saved[0].name.as_str()).collect();
+    assert_eq!((t.steps().count(), pools.len()), (15, 2), "{pools:?}");
     // What it reads last: its own bias has slope 1, the others' 0.
     let bias = t.node("fc2.bias").unwrap();
     assert_eq!((bias.adjoints[0][17], bias.adjoints[0][16]), (1.0, 0.0));

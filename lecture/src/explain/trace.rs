@@ -417,7 +417,11 @@ impl Tracer {
         let result = place[stands[output]];
         nodes[result].shape = out.shape().to_vec();
         let shown: Vec<&Applied> = steps.iter().filter(|s| s.name != "reshape").copied().collect();
-        let gone: Vec<bool> = kept.iter().map(|i| stands[*i] != *i).collect();
+        // Nor is a second result that nobody reads, such as the places of maxima.
+        let read = |i: usize| steps.iter().any(|s| s.inputs.contains(&i));
+        let second = |i: usize| steps.iter().any(|s| s.outputs[1..].contains(&i));
+        let gone: Vec<bool> =
+            kept.iter().map(|i| stands[*i] != *i || (*i != output && second(*i) && !read(*i))).collect();
         let place_of: Vec<usize> =
             (0..n).map(|i| if needed[i] { place[stands[i]] } else { usize::MAX }).collect();
         name(&mut nodes, &shown, &place_of, result, &gone);
@@ -630,7 +634,8 @@ fn slip(
 /// Names for the steps: letters, or numbers where there are many.
 fn name(nodes: &mut [Node], steps: &[&Applied], place: &[usize], output: usize, gone: &[bool]) {
     let taken: Vec<String> = nodes.iter().map(|n| n.name.clone()).filter(|n| !n.is_empty()).collect();
-    let places: Vec<usize> = steps.iter().flat_map(|s| s.outputs.iter().map(|o| place[*o])).collect();
+    let all = steps.iter().flat_map(|s| s.outputs.iter().map(|o| place[*o]));
+    let places: Vec<usize> = all.filter(|p| !gone[*p]).collect();
     let mut names = letters(places.len(), &taken);
     for p in places {
         nodes[p].kind = Kind::Step;
@@ -638,6 +643,12 @@ fn name(nodes: &mut [Node], steps: &[&Applied], place: &[usize], output: usize, 
             nodes[p].name = "f".into();
         } else {
             nodes[p].name = names.next().unwrap_or_default();
+        }
+    }
+    for s in steps {
+        for (which, o) in s.outputs.iter().enumerate().filter(|(_, o)| gone[place[**o]]) {
+            nodes[place[*o]].kind = Kind::Step;
+            nodes[place[*o]].name = format!("{}.{which}", nodes[place[s.outputs[0]]].name);
         }
     }
     let mut constants = 0;
