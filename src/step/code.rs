@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::{
     apply::Few,
     device::cpu::{Call, FaultSlot, View, ViewMut, isa::wide, lanes, memory::Memory, strided},
@@ -66,6 +68,9 @@ impl Place {
 fn flat(layout: &Layout) -> Layout {
     Layout::packed(layout.shape.len().into()).starting(layout.offset)
 }
+
+/// Operands of a call: no allocation for as many as a kernel of several operations takes.
+type Operands<T> = SmallVec<[T; 6]>;
 
 /// What a code does.
 pub(crate) enum Kernel {
@@ -152,8 +157,8 @@ impl Code {
     pub(crate) unsafe fn run(&self, frame: &Frame<'_>, fault: &FaultSlot) {
         // SAFETY: the caller's.
         let lend = |place: &Place| unsafe { frame.lend(place) };
-        let inputs: Few<Memory> = self.inputs.iter().map(lend).collect();
-        let views: Few<View<'_>> = self
+        let inputs: Operands<Memory> = self.inputs.iter().map(lend).collect();
+        let views: Operands<View<'_>> = self
             .inputs
             .iter()
             .zip(&inputs)
@@ -167,7 +172,7 @@ impl Code {
             }
             ViewMut { spec: spec.clone(), memory }
         };
-        let mut outputs: Few<ViewMut> = self.outputs.iter().map(write).collect();
+        let mut outputs: Operands<ViewMut> = self.outputs.iter().map(write).collect();
         match &self.kernel {
             Kernel::Copy => {
                 crate::dispatch!(views[0].dtype, T => strided::copy::<T>(&views[0], outputs[0].slice()))

@@ -39,19 +39,7 @@ pub(crate) trait Float:
     fn to_f64(self) -> f64;
     /// `ln x`.
     fn ln(self) -> Self;
-    /// `C = A·B`, or `C += A·B` where `add`, for `A[m,k]`, `B[k,n]`, `C[m,n]` given as (address, row stride, column
-    /// stride), on this thread. The caller keeps `k` at 512 or below: then every element is one chain of
-    /// multiply-adds over `k`, whatever the machine's caches are.
-    ///
-    /// # Safety
-    /// Every element that these strides reach can be read, and those of `C` written by nobody else.
-    unsafe fn gemm(size: [usize; 3], a: Matrix<Self>, b: Matrix<Self>, c: MatrixMut<Self>, add: bool);
 }
-
-/// A matrix somewhere in memory: address, row stride, column stride.
-pub(crate) type Matrix<T> = (*const T, isize, isize);
-/// A matrix to be written.
-pub(crate) type MatrixMut<T> = (*mut T, isize, isize);
 
 macro_rules! float {
     ($t:ident, $v512:ident, $v256:ident) => {
@@ -73,39 +61,6 @@ macro_rules! float {
             #[inline(always)]
             fn ln(self) -> Self {
                 $t::ln(self)
-            }
-            unsafe fn gemm(
-                [m, k, n]: [usize; 3],
-                a: Matrix<Self>,
-                b: Matrix<Self>,
-                c: MatrixMut<Self>,
-                add: bool,
-            ) {
-                debug_assert!(k <= 512);
-                // SAFETY: the caller's.
-                unsafe {
-                    gemm::gemm(
-                        m,
-                        n,
-                        k,
-                        c.0,
-                        c.2,
-                        c.1,
-                        add,
-                        a.0,
-                        a.2,
-                        a.1,
-                        b.0,
-                        b.2,
-                        b.1,
-                        1.0,
-                        1.0,
-                        false,
-                        false,
-                        false,
-                        gemm::Parallelism::None,
-                    )
-                }
             }
         }
     };

@@ -19,7 +19,8 @@ use std::ops::Range;
 
 use crate::device::cpu::{
     arena::{Scratch, room},
-    float::{Float, Matrix, MatrixMut},
+    float::Float,
+    gemm::{Matrix, MatrixMut, SLICE, gemm},
     lane::{Kernel, Lane, dispatch},
     threads::{Parts, chunks_mut, parallel, share},
 };
@@ -32,8 +33,6 @@ const GROUPS: usize = 16;
 const CACHE: usize = 512 << 10;
 /// Elements of a tile of im2col.
 const COLUMNS: usize = 1 << 16;
-/// The longest product that is one chain of multiply-adds.
-const SLICE: usize = 512;
 /// Positions between two visits of the weight gradient's accumulators.
 const POSITIONS: usize = 112;
 
@@ -1010,6 +1009,9 @@ fn depthwise_weight<T: Float>(conv: &Conv, x: &[T], g: &[T], dw: &mut [T], scrat
 
 // -------------------------------------------------------------------------------------------------------- gemm
 
+/// Columns of a product below which packing the weights costs more than multiplying: small images go together.
+const NARROW: usize = 128;
+
 /// How a gemm road is cut: input channels of a group at a time, positions at a time, and tasks with an im2col tile
 /// each.
 #[derive(Clone, Copy)]
@@ -1018,6 +1020,10 @@ struct Tiles {
     positions: usize,
     rows: usize,
     tasks: usize,
+    /// Images of a tile; where there are several, each has all its positions there.
+    images: usize,
+    /// Elements that each of several images needs besides.
+    beside: usize,
 }
 
 impl Tiles {
@@ -1026,11 +1032,26 @@ impl Tiles {
         let positions = (COLUMNS / rows).next_multiple_of(64).min(longest).min(conv.positions());
         let tasks = items(conv.positions().div_ceil(positions)).min(GROUPS);
         let tasks = if conv.macs() < SPLIT { 1 } else { tasks };
-        Tiles { channels, positions, rows: if conv.pointwise() { 0 } else { rows }, tasks }
+        let rows = if conv.pointwise() { 0 } else { rows };
+        Tiles { channels, positions, rows, tasks, images: 1, beside: 0 }
+    }
+    /// The same, of several images where they are small.
+    fn of_several(self, conv: &Conv) -> Self {
+        let all = conv.positions();
+        let images = (NARROW / all).clamp(1, conv.n.div_ceil(GROUPS));
+        if images == 1 || self.rows == 0 || self.positions < all {
+            return self;
+        }
+        Tiles {
+            images,
+            beside: conv.per_group()[1] * all,
+            tasks: self.tasks.min(conv.n.div_ceil(images)),
+            ..self
+        }
     }
     /// Elements of a task's tile, which is not needed where the input is its own im2col.
     fn tile(&self) -> usize {
-        self.rows * self.positions
+        (self.rows * self.positions + self.beside) * self.images
     }
     fn scratch<T>(&self) -> usize {
         self.tasks * room::<T>(self.tile())
@@ -1050,7 +1071,7 @@ impl Tiles {
 }
 
 fn forward_gemm_tiles(conv: &Conv) -> Tiles {
-    Tiles::new(conv, conv.per_group()[0], usize::MAX, |tiles| conv.n * conv.groups * tiles)
+    Tiles::new(conv, conv.per_group()[0], usize::MAX, |tiles| conv.n * conv.groups * tiles).of_several(conv)
 }
 
 /// Enough blocks of channels that a small batch still makes work for several threads.
@@ -1062,7 +1083,7 @@ fn channel_blocks(conv: &Conv, others: usize) -> usize {
 fn input_gemm_tiles(conv: &Conv) -> Tiles {
     let channels = channel_blocks(conv, conv.n * conv.groups);
     let blocks = conv.per_group()[0].div_ceil(channels);
-    Tiles::new(conv, channels, usize::MAX, |_| conv.n * conv.groups * blocks)
+    Tiles::new(conv, channels, usize::MAX, |_| conv.n * conv.groups * blocks).of_several(conv)
 }
 
 /// Sums over the batch kept apart: fewer for large weights.
@@ -1080,14 +1101,14 @@ fn weight_gemm_tiles(conv: &Conv) -> Tiles {
 /// `C (+)= A·B` of any depth: slices of at most 512, one after the other.
 ///
 /// # Safety
-/// As [`Float::gemm`].
+/// As [`gemm`].
 unsafe fn product<T: Float>([m, k, n]: [usize; 3], a: Matrix<T>, b: Matrix<T>, c: MatrixMut<T>, add: bool) {
     for start in (0..k).step_by(SLICE) {
         let at = start as isize;
         let a = (a.0.wrapping_offset(at * a.2), a.1, a.2);
         let b = (b.0.wrapping_offset(at * b.1), b.1, b.2);
         // SAFETY: the caller's.
-        unsafe { T::gemm([m, SLICE.min(k - start), n], a, b, c, add || start > 0) };
+        unsafe { gemm([m, SLICE.min(k - start), n], a, b, c, add || start > 0) };
     }
 }
 
@@ -1118,10 +1139,11 @@ fn window(conv: &Conv, p: usize, q: &Range<usize>, u: usize, v: usize) -> Option
     Some((inside, row as usize * conv.w + column))
 }
 
-/// `tile[c,u,v][position] = x[c][position's cell (u, v)]`, zero outside.
-fn im2col<T: Float>(conv: &Conv, x: &[T], at: &Range<usize>, tile: &mut [T]) {
+/// `tile[c,u,v][first + position] = x[c][position's cell (u, v)]`, zero outside; rows of `width`.
+fn im2col<T: Float>(conv: &Conv, x: &[T], at: &Range<usize>, tile: &mut [T], [width, first]: [usize; 2]) {
     let s = conv.stride[1];
-    for (row, tile) in tile.chunks_exact_mut(at.len()).enumerate() {
+    for (row, tile) in tile.chunks_exact_mut(width).enumerate() {
+        let tile = &mut tile[first..first + at.len()];
         let (c, u, v) = (row / (conv.kh * conv.kw), row / conv.kw % conv.kh, row % conv.kw);
         let plane = &x[c * conv.h * conv.w..(c + 1) * conv.h * conv.w];
         windows(conv, at, |run, p, q| {
@@ -1140,10 +1162,11 @@ fn im2col<T: Float>(conv: &Conv, x: &[T], at: &Range<usize>, tile: &mut [T]) {
     }
 }
 
-/// The transpose of [`im2col`]: `x[c][position's cell (u, v)] += tile[c,u,v][position]`.
-fn col2im<T: Float>(conv: &Conv, tile: &[T], at: &Range<usize>, x: &mut [T]) {
+/// The transpose of [`im2col`]: `x[c][position's cell (u, v)] += tile[c,u,v][first + position]`.
+fn col2im<T: Float>(conv: &Conv, tile: &[T], at: &Range<usize>, x: &mut [T], [width, first]: [usize; 2]) {
     let s = conv.stride[1];
-    for (row, tile) in tile.chunks_exact(at.len()).enumerate() {
+    for (row, tile) in tile.chunks_exact(width).enumerate() {
+        let tile = &tile[first..first + at.len()];
         let (c, u, v) = (row / (conv.kh * conv.kw), row / conv.kw % conv.kh, row % conv.kw);
         let plane = &mut x[c * conv.h * conv.w..(c + 1) * conv.h * conv.w];
         windows(conv, at, |run, p, q| {
@@ -1170,6 +1193,37 @@ fn forward_gemm<T: Float>(
     let ([cg, og], plane, all, k) = (conv.per_group(), conv.h * conv.w, conv.positions(), conv.window());
     let (own, y) = (Parts::new(scratch), Parts::new(y));
     let (cuts, tasks) = (all.div_ceil(tiles.positions), tiles.tasks);
+    let several = |task: usize| {
+        let (tile, out) =
+            tiles.share::<T>(&own, task).split_at_mut(tiles.rows * tiles.positions * tiles.images);
+        for item in share(conv.n.div_ceil(tiles.images) * conv.groups, tasks, task) {
+            let (first, group) = (item / conv.groups * tiles.images, item % conv.groups);
+            let images = first..(first + tiles.images).min(conv.n);
+            let width = images.len() * all;
+            let tile = &mut tile[..k * width];
+            for (i, n) in images.clone().enumerate() {
+                let image = n * conv.groups + group;
+                im2col(conv, &x[image * cg * plane..][..cg * plane], &(0..all), tile, [width, i * all]);
+            }
+            let out = &mut out[..og * width];
+            let w = (w[group * og * k..(group + 1) * og * k].as_ptr(), k as isize, 1);
+            let columns = (tile.as_ptr(), width as isize, 1);
+            // SAFETY: sizes as sliced above.
+            unsafe { product([og, k, width], w, columns, (out.as_mut_ptr(), width as isize, 1), false) };
+            for (o, out) in out.chunks_exact(width).enumerate() {
+                let bias = bias.map_or(T::ZERO, |bias| bias[group * og + o]);
+                for (n, out) in images.clone().zip(out.chunks_exact(all)) {
+                    let start = ((n * conv.groups + group) * og + o) * all;
+                    // SAFETY: this channel of this image is this item's alone.
+                    let y = unsafe { y.slice(start..start + all) };
+                    y.iter_mut().zip(out).for_each(|(y, out)| *y = bias + *out);
+                }
+            }
+        }
+    };
+    if tiles.images > 1 {
+        return parallel(tasks, several);
+    }
     parallel(tasks, |task| {
         let tile = tiles.share::<T>(&own, task);
         for item in share(conv.n * conv.groups * cuts, tasks, task) {
@@ -1189,7 +1243,7 @@ fn forward_gemm<T: Float>(
                 (x[at.start..].as_ptr(), plane as isize, 1)
             } else {
                 let tile = &mut tile[..k * at.len()];
-                im2col(conv, x, &at, tile);
+                im2col(conv, x, &at, tile, [at.len(), 0]);
                 (tile.as_ptr(), at.len() as isize, 1)
             };
             let w = (w[o * k..(o + og) * k].as_ptr(), k as isize, 1);
@@ -1206,6 +1260,38 @@ fn input_gemm<T: Float>(conv: &Conv, g: &[T], w: &[T], dx: &mut [T], scratch: &m
     let ([cg, og], plane, all, k) = (conv.per_group(), conv.h * conv.w, conv.positions(), conv.window());
     let (own, dx) = (Parts::new(scratch), Parts::new(dx));
     let (blocks, tasks, cells) = (tiles.blocks(conv), tiles.tasks, conv.kh * conv.kw);
+    let several = |task: usize| {
+        let (tile, beside) =
+            tiles.share::<T>(&own, task).split_at_mut(tiles.rows * tiles.positions * tiles.images);
+        for item in share(conv.n.div_ceil(tiles.images) * conv.groups * blocks, tasks, task) {
+            let (first, group) = (item / blocks / conv.groups * tiles.images, item / blocks % conv.groups);
+            let (images, c) = (first..(first + tiles.images).min(conv.n), tiles.block(conv, item % blocks));
+            let width = images.len() * all;
+            let beside = &mut beside[..og * width];
+            for (o, to) in beside.chunks_exact_mut(width).enumerate() {
+                for (n, to) in images.clone().zip(to.chunks_exact_mut(all)) {
+                    to.copy_from_slice(&g[((n * conv.groups + group) * og + o) * all..][..all]);
+                }
+            }
+            let w = &w[group * og * k..][..og * k];
+            let w = (w[c.start * cells..].as_ptr(), 1, k as isize);
+            let rows = c.len() * cells;
+            let tile = &mut tile[..rows * width];
+            let (columns, g) = ((tile.as_mut_ptr(), width as isize, 1), (beside.as_ptr(), width as isize, 1));
+            // SAFETY: sizes as sliced above.
+            unsafe { product([rows, og, width], w, g, columns, false) };
+            for (i, n) in images.enumerate() {
+                let image = (n * conv.groups + group) * cg;
+                // SAFETY: these channels of this image are the item's alone.
+                let dx = unsafe { dx.slice((image + c.start) * plane..(image + c.end) * plane) };
+                dx.fill(T::ZERO);
+                col2im(conv, tile, &(0..all), dx, [width, i * all]);
+            }
+        }
+    };
+    if tiles.images > 1 {
+        return parallel(tasks, several);
+    }
     parallel(tasks, |task| {
         let tile = tiles.share::<T>(&own, task);
         for item in share(conv.n * conv.groups * blocks, tasks, task) {
@@ -1238,7 +1324,7 @@ fn input_gemm<T: Float>(conv: &Conv, g: &[T], w: &[T], dx: &mut [T], scratch: &m
                 unsafe {
                     product([rows, og, at.len()], w, (g[start..].as_ptr(), all as isize, 1), columns, false)
                 };
-                col2im(conv, tile, &at, dx);
+                col2im(conv, tile, &at, dx, [at.len(), 0]);
             }
         }
     });
@@ -1270,7 +1356,7 @@ fn weight_gemm<T: Float>(conv: &Conv, x: &[T], g: &[T], dw: &mut [T], scratch: &
                         (x[start..].as_ptr(), 1, plane as isize)
                     } else {
                         let tile = &mut tile[..c.len() * cells * at.len()];
-                        im2col(conv, x, &at, tile);
+                        im2col(conv, x, &at, tile, [at.len(), 0]);
                         (tile.as_ptr(), 1, at.len() as isize)
                     };
                     let g = (g[start..].as_ptr(), all as isize, 1);
@@ -1436,6 +1522,9 @@ mod tests {
             square(2, 70, 40, 20, 3, 1),
             square(3, 40, 50, 17, 1, 0),
             square(1, 3, 8, 224, 3, 1),
+            // Small images of many channels go together, three at a time here.
+            square(35, 520, 24, 4, 3, 1),
+            Conv { groups: 2, ..square(35, 520, 24, 4, 3, 1) },
             Conv { oh: 0, h: 2, ..square(2, 3, 4, 5, 3, 0) },
             square(0, 3, 4, 5, 3, 0),
         ] {
@@ -1446,7 +1535,12 @@ mod tests {
     #[test]
     fn any_number_of_threads_gives_the_same_bits() {
         let mut draw = Draw(11);
-        for conv in [square(100, 6, 16, 14, 5, 0), square(9, 64, 64, 16, 3, 1), square(1, 64, 96, 32, 3, 1)] {
+        for conv in [
+            square(100, 6, 16, 14, 5, 0),
+            square(9, 64, 64, 16, 3, 1),
+            square(1, 64, 96, 32, 3, 1),
+            square(35, 520, 24, 4, 3, 1),
+        ] {
             assert!(conv.macs() > SPLIT);
             let (x, w, g) = (
                 draw.reals::<f32>(conv.x_len()),

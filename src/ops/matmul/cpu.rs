@@ -1,4 +1,4 @@
-//! `C = A·B` on the processor: real numbers through `gemm`, vectors and tiny products through loops of our own,
+//! `C = A·B` on the processor: real numbers by packed tiles, vectors and tiny products through loops of our own,
 //! integers through a plain loop that wraps.
 //!
 //! Tiles of the output are cut by shape alone and every element is one chain over slices of at most 512 of the
@@ -9,6 +9,7 @@
 
 use crate::device::cpu::{
     float::Float,
+    gemm::{SLICE, gemm},
     lane::{Kernel, Lane, dispatch},
     threads::{Parts, parallel, share},
 };
@@ -17,8 +18,6 @@ use crate::device::cpu::{
 const TASK: usize = 1 << 20;
 /// The most tasks of one call, and the most tiles of one product.
 const TASKS: usize = 256;
-/// The longest product that is one chain of multiply-adds.
-const SLICE: usize = 512;
 /// Multiply-adds below which a loop beats the packing of a matrix product.
 const TINY: usize = 256;
 
@@ -169,7 +168,7 @@ unsafe fn tile<T: Float>([m, k, n]: [usize; 3], a: At<T>, b: At<T>, c: Tile<T>) 
         let (ka, kb) = (start as isize * a.1[1], start as isize * b.1[0]);
         let (a, b) = ((a.0.wrapping_offset(ka), a.1[0], a.1[1]), (b.0.wrapping_offset(kb), b.1[0], b.1[1]));
         // SAFETY: the caller's.
-        unsafe { T::gemm([m, SLICE.min(k - start), n], a, b, (c.0, c.1, 1), start > 0) };
+        unsafe { gemm([m, SLICE.min(k - start), n], a, b, (c.0, c.1, 1), start > 0) };
     }
 }
 
