@@ -148,7 +148,10 @@ impl Evaluation {
     fn is_sound(&self) -> bool {
         let n = self.classes.len();
         let inside = |c: &u32| (*c as usize) < n;
+        // Sums of it are taken: by row, by column, and of both.
+        let total = self.confusion.iter().flatten().try_fold(0_u64, |sum, x| sum.checked_add(*x));
         self.v == 1
+            && total.is_some_and(|all| all <= u64::MAX / 2)
             && self.confusion.len() == n
             && self.confusion.iter().all(|row| row.len() == n)
             && self.truth.len() == self.predicted.len()

@@ -326,6 +326,7 @@ fn decoded(text: &str) -> String {
     while i < bytes.len() {
         let code = bytes
             .get(i + 1..i + 3)
+            .filter(|hex| hex.iter().all(u8::is_ascii_hexdigit))
             .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         match (bytes[i], code) {
             (b'%', Some(byte)) => {

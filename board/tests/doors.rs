@@ -78,9 +78,18 @@ fn only_this_machine_is_answered_and_only_about_runs() {
         }
     }
     assert!(get("/report?name=mine", "").contains("&lt;/script&gt;"));
-    for name in
-        ["..", ".", "../secret", "..%2Fsecret", "%2e%2e/secret", "mine/../../secret", "mine%00", "", "/"]
-    {
+    for name in [
+        "..",
+        ".",
+        "../secret",
+        "..%2Fsecret",
+        "%2e%2e/secret",
+        "mine/../../secret",
+        "mine%00",
+        "mi%+6e",
+        "",
+        "/",
+    ] {
         assert_eq!(status(&get(&format!("/api/run?name={name}"), "")), "404", "{name}");
     }
     for (headers, expected) in [

@@ -106,6 +106,11 @@ fn damage_is_named_and_the_rest_is_shown() {
         ("evaluation.json", br#"{"v":1,"epoch":1,"classes":["a"],"confusion":[[1,2]]}"#, "sizes do not fit"),
         (
             "evaluation.json",
+            br#"{"v":1,"epoch":1,"classes":["a"],"confusion":[[18446744073709551615]]}"#,
+            "sizes do not fit",
+        ),
+        (
+            "evaluation.json",
             br#"{"v":1,"epoch":1,"classes":["a"],"confusion":[[1]],"truth":[5],"predicted":[0]}"#,
             "sizes do not fit",
         ),

@@ -176,6 +176,10 @@ pub(crate) struct Trainer<'c> {
     tested: Option<Evaluation>,
 }
 
+fn lower_rate(lr: f64) -> String {
+    format!("a lower rate in a new run, such as `--lr {}`", rounded((lr / 10.0).min(0.04)))
+}
+
 fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
@@ -257,7 +261,15 @@ impl<'c> Trainer<'c> {
                 return Ok(Ending::StoppedEarly);
             }
         }
-        Ok(Ending::Finished)
+        // Everything is saved; but weights that give no numbers are no result.
+        match self.parts.about.test {
+            Some([None, _]) if count(&self.parts.data.test) > 0 => {
+                let title = "the test loss of the final weights is not finite: the run has diverged";
+                let lr = self.parts.about.config.optim.lr.unwrap_or_default();
+                Err(Diagnostic::new(Exit::Diverged, title).help(lower_rate(lr)))
+            }
+            _ => Ok(Ending::Finished),
+        }
     }
 
     /// The steps of an epoch that are left; whether all of them are done.
@@ -318,9 +330,7 @@ impl<'c> Trainer<'c> {
             Err(cotangent::Error::NonFinite { message }) => found.note(without_place(&message)),
             _ => found,
         };
-        let lr = self.parts.about.config.optim.lr.unwrap_or_default();
-        let lower = rounded((lr / 10.0).min(0.04));
-        let found = found.help(format!("a lower rate in a new run, such as `--lr {lower}`"));
+        let found = found.help(lower_rate(self.parts.about.config.optim.lr.unwrap_or_default()));
         let last = self.parts.folder.checkpoint(Kind::Last);
         match last.is_file() {
             true => found.note(format!("{} holds the weights from before that", last.display())),
@@ -524,7 +534,11 @@ impl<'c> Trainer<'c> {
                 .say(&format!("  stopped after {waited} epochs without a better validation {figure}{best}"));
         }
         let Some(test) = &self.tested else {
-            self.console.conclude(&format!("  {run} has all its {} epochs already", position.epoch));
+            let all = match position.epoch {
+                1 => "its 1 epoch".to_string(),
+                n => format!("all its {n} epochs"),
+            };
+            self.console.conclude(&format!("  {run} has {all} already"));
             self.console.say("  `--epochs N` with a larger N goes on");
             return;
         };

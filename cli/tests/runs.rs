@@ -249,7 +249,7 @@ fn a_run_that_is_done_goes_on_with_more_epochs() {
     scratch.events("train --data idx:tiny --epochs 1 --name x --json");
     let done = scratch.run("train --resume runs/x");
     assert_eq!(done.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&done.stderr).contains("has all its 1 epochs already"));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("has its 1 epoch already"));
     let more = scratch.events("train --resume runs/x --epochs 3 --json");
     assert_eq!(more.iter().filter(|e| e["event"] == "epoch").count(), 2);
     assert_eq!(more.last().unwrap()["epochs"], 3);
@@ -269,6 +269,18 @@ fn a_run_that_diverges_says_where_and_ends_with_4() {
         assert!(!run.join("checkpoints/last.safetensors").exists());
         assert!(fs::read_to_string(run.join("run.json")).unwrap().contains("\"diverged\""));
     }
+}
+
+#[test]
+fn a_last_step_that_ruins_the_weights_ends_with_4() {
+    let scratch = Scratch::new();
+    let line =
+        "train --data idx:tiny --optim sgd --lr 1e30 --set optim.schedule=constant --batch 4000 --epochs 1";
+    let (code, text) = scratch.failure(line);
+    assert_eq!(code, 4, "{text}");
+    assert!(text.contains("test loss of the final weights is not finite"), "{text}");
+    let record = fs::read_to_string(scratch.0.join("runs/lenet5-tiny-001/run.json")).unwrap();
+    assert!(record.contains("\"diverged\""), "{record}");
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub(crate) fn run(flags: &Bench, global: &Global, console: &mut Console) -> Resu
         }
         return Ok(Exit::Success);
     }
-    let baseline = options.baseline.as_deref().map(Baseline::read).transpose()?;
+    let baseline = options.baseline.as_deref().map(baseline).transpose()?;
     let budget = Budget { seconds: options.seconds, epochs: options.epochs };
     let mut shown = Ok(());
     suite.run(&budget, threads, |line: Line| {
@@ -70,6 +70,16 @@ pub(crate) fn run(flags: &Bench, global: &Global, console: &mut Console) -> Resu
         shown.is_ok()
     })?;
     shown.map(|()| Exit::Success)
+}
+
+/// The file of `--baseline`, which a person named.
+fn baseline(path: &Path) -> Result<Baseline, Diagnostic> {
+    Baseline::read(path).map_err(|error| match error {
+        Error::Io { .. } => Diagnostic::from(error)
+            .exiting(Exit::Data)
+            .help("`cotangent bench --json > FILE` writes one; is the path right?"),
+        other => other.into(),
+    })
 }
 
 /// The rows that are asked for.
@@ -119,6 +129,13 @@ mod tests {
         assert_eq!(error.exit(), Exit::Usage);
         let text = error.to_string();
         assert!(text.contains("did you mean `train/lenet5/batch-64`?") && text.contains("--list"), "{text}");
+    }
+
+    #[test]
+    fn a_baseline_that_is_not_there_is_missing_data() {
+        let error = baseline(Path::new("no/such.jsonl")).map(|_| ()).unwrap_err();
+        assert_eq!(error.exit(), Exit::Data);
+        assert!(error.to_string().contains("bench --json > FILE"), "{error}");
     }
 
     #[test]

@@ -233,6 +233,12 @@ fn show(flags: &Show, config: &Config, data: &Data, console: &mut Console) -> Re
             console.print(&file.display().to_string())?;
             rows.iter().try_for_each(|row| console.print(&format!("  {row}")))
         }
+        None if console.json() => {
+            for (picture, label) in pictures.iter().zip(&labels) {
+                console.say(&format!("{label}\n{}", drawn(picture)));
+            }
+            console.print_json(&json!({ "file": null, "labels": labels }))
+        }
         None => pictures.iter().zip(&labels).try_for_each(|(picture, label)| {
             console.print(label)?;
             console.print(&drawn(picture))

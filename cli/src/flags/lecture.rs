@@ -60,7 +60,7 @@ relu abs square max min sum mean norm softmax t (the transpose). Equal parts are
 Examples:
   cotangent explain 'y*ln(x) + sqrt(y*ln(x))' --at x=3,y=2
   cotangent explain 'y*ln(x) + sqrt(y*ln(x))' --at x=3,y=2 --mode reverse --slides
-  cotangent explain 'sum(sigmoid(W @ x))' --at 'x=[1,2],W=[[1,-1],[0.5,2]]' --format html --out w.html
+  cotangent explain 'sum(sigmoid(W @ x))' --at 'x=[1,2],W=[[1,-1],[0.5,2]]' -o w.html --format html
   cotangent explain --mlp 2,3,1 --lang ko
   cotangent explain --neuron fc2:17 --run runs/latest --image 4 --mode reverse";
 
