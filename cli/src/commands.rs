@@ -10,7 +10,9 @@ pub(crate) mod devices;
 pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod explain;
+pub(crate) mod export;
 pub(crate) mod gradcheck;
+pub(crate) mod import;
 pub(crate) mod lab;
 pub(crate) mod lr_find;
 pub(crate) mod man;
@@ -69,4 +71,13 @@ fn place(global: &Global) -> Result<(Device, usize), Diagnostic> {
 /// The network that `--model` names.
 fn named(global: &Global, model: &str) -> Result<ModelName, Diagnostic> {
     Ok(defaults(global, Some(model))?.model)
+}
+
+/// A file that is there already is written over with `--force` alone.
+fn must_be_free(path: &Path, force: bool) -> Result<(), Diagnostic> {
+    if force || path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let title = format!("{} exists already, and is not written over", path.display());
+    Err(Diagnostic::new(Exit::Usage, title).help("choose another name with `-o`, or add `--force`"))
 }

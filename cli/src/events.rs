@@ -174,6 +174,8 @@ pub(crate) enum Status {
     Diverged,
     /// Anything else.
     Failed,
+    /// Its weights are another program's; nothing is trained yet.
+    Imported,
 }
 
 /// Writes events to a stream until nobody reads it any more.

@@ -135,6 +135,10 @@ pub(crate) enum Command {
     Report(crate::commands::report::Flags),
     /// Learning-rate range test: suggests a rate, and draws why
     LrFind(Box<crate::commands::lr_find::Flags>),
+    /// A trained network for other programs: ONNX, safetensors, NPZ
+    Export(crate::commands::export::Flags),
+    /// Weights from safetensors, NPZ or ONNX into a run or a checkpoint
+    Import(Box<crate::commands::import::Flags>),
     /// Settings: init, show, check, keys, schema
     Config(crate::commands::config::Flags),
     /// Examples: list, info, show

@@ -11,6 +11,7 @@ mod evaluation;
 mod events;
 mod flags;
 mod gradients;
+mod graph;
 mod machine;
 mod model;
 mod numerals;
@@ -72,6 +73,8 @@ fn run(cli: &Cli, console: &mut Console) -> Result<Exit, Diagnostic> {
         Command::Report(flags) => commands::report::run(flags, console),
         Command::Bench(flags) => commands::bench::run(flags, &cli.global, console),
         Command::LrFind(flags) => commands::lr_find::run(flags, &cli.global, console),
+        Command::Export(flags) => commands::export::run(flags, console),
+        Command::Import(flags) => commands::import::run(flags, &cli.global, console),
         Command::Config(flags) => commands::config::run(flags, &cli.global, console),
         Command::Data(flags) => commands::data::run(flags, &cli.global, console),
         Command::Devices(flags) => commands::devices::run(flags, &cli.global, console),

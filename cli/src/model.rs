@@ -88,6 +88,15 @@ fn convolutional(height: usize, width: usize) -> Vec<LayerConfig> {
     layers
 }
 
+/// The layers of a network that is nothing else than layers, for examples of such a shape.
+pub(crate) fn layers(architecture: &Architecture, shape: &[usize]) -> Option<Vec<LayerConfig>> {
+    match (suitable(architecture.name, shape), shape) {
+        (ModelName::Cnn, [_, h, w]) => Some(convolutional(*h, *w)),
+        (ModelName::Layers, _) => Some(architecture.layers.clone()),
+        _ => None,
+    }
+}
+
 /// One layer for inputs of such a shape, the batch not counted.
 fn layer(config: &LayerConfig, shape: &[usize], classes: usize, rng: &Rng) -> cotangent::Result<Model> {
     let picture = |verb: &str| match *shape {

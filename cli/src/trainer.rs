@@ -410,7 +410,6 @@ impl<'c> Trainer<'c> {
         Ok(())
     }
 
-    /// Everything that the run needs to go on bit for bit.
     fn checkpoint(&mut self) -> Result<Checkpoint, Diagnostic> {
         let Parts { model, optimizer, rate, about, .. } = &mut self.parts;
         for (name, t) in model.state_dict() {
@@ -420,20 +419,7 @@ impl<'c> Trainer<'c> {
                     .help("a lower rate, or a limit on the gradient: `--set optim.clip_norm=1`"));
             }
         }
-        let mut tensors = model::weights(model)?;
-        for (name, t) in optimizer.state() {
-            tensors.insert(format!("{OPTIM}{name}"), model::stored(&t)?);
-        }
-        for (name, t) in rate.state() {
-            tensors.insert(format!("{SCHEDULE}{name}"), model::stored(&t)?);
-        }
-        about.rng.clear();
-        for (name, rng) in model.generators() {
-            if let [seed, stream, offset] = rng.state().try_to_vec::<i64>()?[..] {
-                about.rng.insert(name, [seed, stream, offset]);
-            }
-        }
-        Ok(Checkpoint { tensors, about: about.clone() })
+        snapshot(model, &**optimizer, rate, about)
     }
 
     /// Plots and the report, of whatever there is by now.
@@ -564,6 +550,29 @@ impl<'c> Trainer<'c> {
             self.console.detail(&format!("  fingerprint of the weights: {print}"));
         }
     }
+}
+
+/// Everything that a run needs to go on bit for bit.
+pub(crate) fn snapshot(
+    model: &Model,
+    optimizer: &dyn Optimizer,
+    rate: &Rate,
+    about: &mut About,
+) -> Result<Checkpoint, Diagnostic> {
+    let mut tensors = model::weights(model)?;
+    for (name, t) in optimizer.state() {
+        tensors.insert(format!("{OPTIM}{name}"), model::stored(&t)?);
+    }
+    for (name, t) in rate.state() {
+        tensors.insert(format!("{SCHEDULE}{name}"), model::stored(&t)?);
+    }
+    about.rng.clear();
+    for (name, rng) in model.generators() {
+        if let [seed, stream, offset] = rng.state().try_to_vec::<i64>()?[..] {
+            about.rng.insert(name, [seed, stream, offset]);
+        }
+    }
+    Ok(Checkpoint { tensors, about: about.clone() })
 }
 
 /// `matmul in fc2 at src/x.rs:8:2 gave …` without the line of source code, which says nothing to who runs the program.

@@ -1,5 +1,6 @@
 //! NPZ files, and folders of NPY files: arrays by name.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -115,6 +116,29 @@ pub fn inputs(array: Array, path: &Path, options: &Options) -> Result<Set> {
     let classes = options.classes.clone().unwrap_or_default();
     let (labels, features, groups, origins) = (Vec::new(), Vec::new(), None, Origins::Rows);
     Ok(Set { inputs: values, shape, labels, classes, features, groups, origins, remarks, scale })
+}
+
+/// Every array of an NPZ file, by name.
+///
+/// # Errors
+/// When it is no NPZ file, an array is damaged, two have one name, or all together are larger than the limit.
+pub fn all(path: &Path, limits: &Limits) -> Result<BTreeMap<String, Array>> {
+    let mut source = Source::open(path, limits)?;
+    let mut found = BTreeMap::new();
+    for name in source.names() {
+        let array = source.array(&name)?;
+        let size = match &array.elements {
+            Elements::U8(v) => v.len(),
+            Elements::Int(v) => 8 * v.len(),
+            Elements::Real(v) => 4 * v.len(),
+            Elements::Text(v) => v.iter().map(|t| t.len() + size_of::<String>()).sum(),
+        };
+        source.limits.bytes = source.limits.bytes.saturating_sub(size as u64);
+        if found.insert(name.clone(), array).is_some() {
+            return Err(Error::new(path, format!("holds two arrays `{name}`")).help("save it again"));
+        }
+    }
+    Ok(found)
 }
 
 fn listed(names: &[String]) -> String {

@@ -205,8 +205,12 @@ fn elements(data: &[u8], kind: Kind, count: usize) -> Option<Elements> {
     })
 }
 
-/// IEEE 754 binary16.
-fn half(bits: u16) -> f32 {
+/// `±1.f·2^(e−15)`: a number of IEEE 754 binary16 from its bits.
+///
+/// ```
+/// assert_eq!(cotangent_data::npy::half(0xc000), -2.0);
+/// ```
+pub fn half(bits: u16) -> f32 {
     let (sign, exponent, fraction) = (bits >> 15, bits >> 10 & 31, f32::from(bits & 1023));
     let size = match exponent {
         0 => fraction * 2f32.powi(-24),

@@ -65,7 +65,8 @@ pub(crate) fn run(flags: &Predict, global: &Global, console: &mut Console) -> Re
     let (device, threads) = place(global)?;
     let about = &checkpoint.about;
     let files = files(&flags.pictures)?;
-    let (network, _) = model::restore(&checkpoint, 1)?;
+    // Two examples: a batch norm of one pixel has nothing to normalise in one.
+    let (network, _) = model::restore(&checkpoint, 2)?;
     network.to_device(&device);
     network.eval();
     let mut step = Step::record(move |[x]: [Tensor; 1]| no_grad(|| network.call(&x).softmax(1)));

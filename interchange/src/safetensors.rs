@@ -1,0 +1,92 @@
+//! safetensors: `length · header in JSON · numbers`. <https://github.com/huggingface/safetensors>
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use cotangent_data::{Error, Result};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+
+use crate::{Array, Format, Kind, Numbers, Tensors, Weights};
+
+/// Under which key of the metadata a checkpoint of cotangent tells of its run.
+const CHECKPOINT: &str = "cotangent";
+/// Before the names of a checkpoint's tensors that are none of the network's.
+const OTHERS: [&str; 2] = ["optim.", "schedule."];
+
+/// The file's bytes, with one entry of metadata: several have no order, and equal weights give equal bytes.
+///
+/// ```
+/// use cotangent_interchange::{Array, Numbers, Tensors, safetensors};
+/// let count = Array { shape: vec![], numbers: Numbers::Whole(vec![7]) };
+/// let tensors = Tensors::from([("n".to_string(), count)]);
+/// let bytes = safetensors::write(&tensors, Some(("made by", "me")))?;
+/// assert_eq!(safetensors::read(&bytes, "n.safetensors".as_ref())?.tensors, tensors);
+/// # Ok::<(), cotangent_data::Error>(())
+/// ```
+///
+/// # Errors
+/// When the sizes of a tensor do not give its number of numbers.
+pub fn write(tensors: &Tensors, metadata: Option<(&str, &str)>) -> Result<Vec<u8>> {
+    let refused = |e: safetensors::SafeTensorError| Error::new("safetensors", format!("cannot be made: {e}"));
+    let raw: Vec<(&String, Dtype, &Array, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, array)| {
+            let dtype = match array.numbers {
+                Numbers::Real(_) => Dtype::F32,
+                Numbers::Whole(_) => Dtype::I64,
+            };
+            (name, dtype, array, array.numbers.bytes())
+        })
+        .collect();
+    let views = raw.iter().map(|(name, dtype, array, bytes)| {
+        Ok((*name, TensorView::new(*dtype, array.shape.clone(), bytes).map_err(refused)?))
+    });
+    let views = views.collect::<Result<Vec<_>>>()?;
+    let metadata = metadata.map(|(key, value)| HashMap::from([(key.to_string(), value.to_string())]));
+    serialize(views, metadata).map_err(refused)
+}
+
+/// Reads a file's bytes; of a checkpoint of cotangent the network's tensors alone. `path` stands in errors.
+///
+/// # Errors
+/// When it is cut off, contradicts itself, or holds numbers that are neither real nor whole.
+pub fn read(bytes: &[u8], path: &Path) -> Result<Weights> {
+    let damaged = |e: safetensors::SafeTensorError| {
+        Error::new(path, format!("is no whole safetensors file: {e}")).help("copy or download it again")
+    };
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let is_checkpoint = header.metadata().as_ref().is_some_and(|m| m.contains_key(CHECKPOINT));
+    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let (mut tensors, mut left_out) = (Tensors::new(), 0);
+    for (name, view) in file.iter() {
+        if is_checkpoint && OTHERS.iter().any(|o| name.starts_with(o)) {
+            left_out += 1;
+            continue;
+        }
+        let kind = match view.dtype() {
+            Dtype::F16 => Kind::F16,
+            Dtype::BF16 => Kind::Bf16,
+            Dtype::F32 => Kind::F32,
+            Dtype::F64 => Kind::F64,
+            Dtype::I8 => Kind::Int(1),
+            Dtype::I16 => Kind::Int(2),
+            Dtype::I32 => Kind::Int(4),
+            Dtype::I64 => Kind::Int(8),
+            Dtype::U8 | Dtype::BOOL => Kind::Uint(1),
+            Dtype::U16 => Kind::Uint(2),
+            Dtype::U32 => Kind::Uint(4),
+            Dtype::U64 => Kind::Uint(8),
+            other => {
+                let text = format!("`{name}` holds numbers of type {other:?}; real and whole ones are read");
+                return Err(Error::new(path, text).help("convert it to F32 before saving"));
+            }
+        };
+        let array = Array { shape: view.shape().to_vec(), numbers: kind.numbers(view.data()) };
+        tensors.insert(name.to_string(), array);
+    }
+    let remarks = match left_out {
+        0 => Vec::new(),
+        n => vec![format!("{n} tensors of the optimiser and its schedule are left out")],
+    };
+    Ok(Weights { format: Format::Safetensors, tensors, remarks })
+}
