@@ -324,6 +324,10 @@ impl Source {
         };
         if options.missing == Missing::Drop {
             drop_incomplete(&mut set);
+            if set.len() == 0 {
+                let text = "holds no complete example: each has a number that is missing";
+                return Err(fail(inputs, text.into()).help("`missing = \"mean\"` or \"zero\" keeps them"));
+            }
         }
         Ok(set)
     }
@@ -441,7 +445,7 @@ fn classes(
     }
     let one_hot = match shape[..] {
         [_] | [_, 1] => None,
-        [_, classes] => Some(classes),
+        [_, classes] if classes > 0 => Some(classes),
         _ => return Err(fail(format!("has shape {shape:?}, and labels have shape [N]"))),
     };
     let labels: Vec<i64> = match array.elements {
@@ -479,7 +483,8 @@ fn classes(
         None => one_hot.map_or(most.saturating_add(1), |c| c as i64),
     };
     if let Some(i) = labels.iter().position(|l| !(0..bound).contains(l)) {
-        let text = format!("holds {} at position {i}, and labels are 0 to {}", labels[i], bound - 1);
+        let range = if bound > 0 { format!("0 to {}", bound - 1) } else { "0 or more".into() };
+        let text = format!("holds {} at position {i}, and labels are {range}", labels[i]);
         return Err(fail(text).help("labels count the classes from 0"));
     }
     if known.is_none() && bound > n as i64 {

@@ -329,6 +329,8 @@ fn labels_and_numbers_that_cannot_be_right_are_refused() {
         (folder(&[f32::INFINITY, 1.0], y(&[1, 0])), "holds inf (example 0"),
         (folder(&[1.0, 2.0], y(&[1, 0, 1])), "one label each is needed"),
         (folder(&[1.0, 2.0], y(&[-1, 0])), "`y` holds -1 at position 0, and labels are 0 to 0"),
+        (folder(&[1.0, 2.0], y(&[-1, -1])), "`y` holds -1 at position 0, and labels are 0 or more"),
+        (folder(&[1.0, 2.0], npy_file("|u1", "(2, 0)", &[])), "has shape [2, 0], and labels have shape [N]"),
         (folder(&[1.0, 2.0], y(&[100, 0])), "holds 100, with 2 examples"),
         (folder(&[1.0, 2.0], y(&[0, 0])), "one class only"),
         (folder(&[1.0, 2.0], npy_file("|u1", "(2, 2)", &[1, 1, 1, 0])), "row 0 is not a single 1"),
@@ -341,6 +343,11 @@ fn labels_and_numbers_that_cannot_be_right_are_refused() {
         let error = found.unwrap_err();
         assert!(error.to_string().contains(words), "{words}: {error}");
     }
+    // With nothing left, an example would be looked for in vain.
+    folder(&[f32::NAN, f32::NAN], y(&[1, 0])).unwrap_err();
+    let drop = arrays::Options { missing: table::Missing::Drop, ..Default::default() };
+    let error = arrays::read(&s.0.join("d"), &drop).unwrap_err();
+    assert!(error.to_string().contains("no complete example"), "{error}");
 }
 
 #[test]

@@ -282,6 +282,9 @@ fn a_mistake_points_at_its_character() {
     let deep = "(".repeat(10_000);
     assert!(Expression::parse(&deep).unwrap_err().message.contains("at most 200 levels"));
     assert!(Expression::parse(&"-x^".repeat(10_000)).is_err());
+    // Equal parts are one; a sum of different ones is as long as it looks.
+    let long = (0..1000).map(|i| format!("x*{i}")).collect::<Vec<_>>().join("+");
+    assert!(Expression::parse(&long).unwrap_err().message.contains("at most 1000 numbers"));
     assert!(Expression::parse(&"[".repeat(10_000)).is_err());
     let e = of("y*x", "x=3").unwrap_err();
     assert_eq!(

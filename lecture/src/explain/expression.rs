@@ -68,6 +68,10 @@ impl Expression {
         let mut parser = Parser::new(text)?;
         let root = parser.sum()?;
         parser.end("an operator or the end")?;
+        if let Some((_, at)) = parser.terms.get(MOST) {
+            let message = format!("expected at most {MOST} numbers, names and operations");
+            return Err(ParseError { at: at.clone(), message, help: "name a part with `--at`".into() });
+        }
         Ok(Expression { text: text.trim().to_string(), terms: parser.terms, root })
     }
 
@@ -279,6 +283,8 @@ struct Parser<'a> {
     depth: usize,
 }
 
+/// More than anyone reads; what is said of the steps grows with their square.
+const MOST: usize = 1000;
 /// Deeper nesting than anyone writes; the parser recurses.
 const DEEPEST: usize = 200;
 
