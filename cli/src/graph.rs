@@ -275,7 +275,6 @@ mod tests {
             ("softmax", &[2, 3, 4]),
             ("cnn", &[1, 20, 16]),
             ("resnet18", &[3, 8, 8]),
-            ("auto", &[5]),
         ] {
             let [used, all] = names(&format!("model = \"{name}\""), shape);
             assert_eq!(used, all, "{name}");
