@@ -277,7 +277,7 @@ pub(crate) fn outline(config: &DataConfig, seed: u64) -> Result<Outline, Diagnos
                 - parts::count("data.val_split", config.val_split, cotangent_mnist::TRAIN)?,
             test: cotangent_mnist::TEST,
         }),
-        DataName::Files(..) => {
+        DataName::Wafer | DataName::Files(..) => {
             let data = Data::load(config, seed, None)?;
             let (train, test) = (count(&data.train), count(&data.test));
             Ok(Outline { shape: data.shape, classes: data.classes.len(), train, test })

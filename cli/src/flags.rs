@@ -125,6 +125,8 @@ pub(crate) enum Command {
     Why(Why),
     /// Experiments: optimisers side by side, batches, networks of then and now
     Lab(crate::commands::lab::Flags),
+    /// The book of the lecture as one page, without network
+    Book(crate::commands::book::Flags),
     /// The runs in a folder: list, show, rm
     Runs(crate::commands::runs::Flags),
     /// Runs beside each other: figures, settings that differ, curves
@@ -167,7 +169,7 @@ pub(crate) struct Settings {
     /// The network: auto, lenet5, cnn, mlp, softmax, resnet18; or [[layers]] in --config
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// The examples: mnist, folder:DIR, csv:FILE, npz:FILE, idx:DIR, cifar10:DIR
+    /// The examples: mnist, wafer, folder:DIR, csv:FILE, npz:FILE, idx:DIR, cifar10:DIR
     #[arg(long)]
     pub(crate) data: Option<String>,
     /// Passes over the training examples

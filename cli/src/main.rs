@@ -67,6 +67,7 @@ fn run(cli: &Cli, console: &mut Console) -> Result<Exit, Diagnostic> {
         Command::Explain(flags) => commands::explain::run(flags, &cli.global, console),
         Command::Why(flags) => commands::why::run(flags, &cli.global, console),
         Command::Lab(flags) => commands::lab::run(flags, &cli.global, console),
+        Command::Book(flags) => commands::book::run(flags, console),
         Command::Runs(flags) => commands::runs::run(flags, console),
         Command::Compare(flags) => commands::compare::run(flags, console),
         Command::Dashboard(flags) => commands::dashboard::run(flags, console),

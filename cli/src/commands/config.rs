@@ -208,7 +208,10 @@ fn keys(console: &mut Console) -> Result<(), Diagnostic> {
 /// What is bundled, and what kinds of files are read.
 pub(super) fn sources() -> Vec<(String, &'static str)> {
     use crate::config::Kind;
-    let mut all = vec![(DataName::Mnist.to_string(), "60,000 and 10,000 digits of 28×28, bundled")];
+    let mut all = vec![
+        (DataName::Mnist.to_string(), "60,000 and 10,000 digits of 28×28, bundled"),
+        (DataName::Wafer.to_string(), "1,600 and 400 maps of wafers of 28×28, nine unequal classes, drawn"),
+    ];
     all.extend(Kind::ALL.iter().map(|kind| (format!("{kind}:PATH"), kind.expects())));
     all
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{place, trained};
 use crate::checkpoint::About;
-use crate::config::Kind;
+use crate::config::{DataName, Kind};
 use crate::console::Console;
 use crate::data::{self, Known, Source};
 use crate::diagnostic::{Diagnostic, Exit};
@@ -281,9 +281,10 @@ fn pictures(files: &[Bytes<'_>], flags: &Predict, about: &About) -> Result<Prepa
                 };
                 (levels, picture.done)
             }
-            kind => {
+            _ => {
                 let grey = Picture::grey(&picture);
-                let fit = if kind.is_none() { Fit::Digit } else { Fit::Whole };
+                let is_digit = about.config.data.name == DataName::Mnist;
+                let fit = if is_digit { Fit::Digit } else { Fit::Whole };
                 let (levels, mut done) = grey.prepare(height, width, fit, flags.invert);
                 done.splice(0..0, picture.done);
                 (Values::U8(levels), done)

@@ -44,12 +44,14 @@ names! {
     }
 }
 
-/// Where examples come from: `mnist`, or a kind and a path such as `folder:DIR`.
+/// Where examples come from: `mnist`, `wafer`, or a kind and a path such as `folder:DIR`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) enum DataName {
     /// The bundled MNIST.
     Mnist,
+    /// Maps of wafers, drawn by a fixed seed.
+    Wafer,
     /// Files of a kind.
     Files(Kind, PathBuf),
 }
@@ -93,6 +95,9 @@ impl TryFrom<String> for DataName {
         if text == "mnist" {
             return Ok(DataName::Mnist);
         }
+        if text == "wafer" {
+            return Ok(DataName::Wafer);
+        }
         let (kind, path) = text.split_once(':').unwrap_or((&text, ""));
         match Kind::ALL.into_iter().find(|k| k.name() == kind) {
             Some(kind) if path.is_empty() && text.contains(':') => {
@@ -100,8 +105,7 @@ impl TryFrom<String> for DataName {
             }
             Some(kind) => Ok(DataName::Files(kind, path.into())),
             None => {
-                let expected =
-                    "expected `mnist`, `folder:DIR`, `csv:FILE`, `npz:FILE`, `idx:DIR` or `cifar10:DIR`";
+                let expected = "expected `mnist`, `wafer`, `folder:DIR`, `csv:FILE`, `npz:FILE`, `idx:DIR` or `cifar10:DIR`";
                 Err(format!("unknown data set `{text}`, {expected}"))
             }
         }
@@ -119,6 +123,7 @@ impl DataName {
     pub(crate) fn short(&self) -> String {
         let (kind, path) = match self {
             DataName::Mnist => return "mnist".into(),
+            DataName::Wafer => return "wafer".into(),
             DataName::Files(kind, path) => (kind, path),
         };
         let name = path.file_stem().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
@@ -129,6 +134,7 @@ impl DataName {
     /// A name such as a file to predict might have.
     pub(crate) fn example(&self) -> &'static str {
         match self.kind() {
+            None if *self == DataName::Wafer => "wafer.png",
             None | Some(Kind::Idx) => "digit.png",
             Some(Kind::Folder | Kind::Cifar10) => "picture.png",
             Some(Kind::Npz) => "new.npy",
@@ -136,10 +142,10 @@ impl DataName {
         }
     }
 
-    /// What kind of files they are; the bundled ones are none.
+    /// What kind of files they are; MNIST and wafers are none.
     pub(crate) fn kind(&self) -> Option<Kind> {
         match self {
-            DataName::Mnist => None,
+            DataName::Mnist | DataName::Wafer => None,
             DataName::Files(kind, _) => Some(*kind),
         }
     }
@@ -149,6 +155,7 @@ impl fmt::Display for DataName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DataName::Mnist => f.write_str("mnist"),
+            DataName::Wafer => f.write_str("wafer"),
             DataName::Files(kind, path) if path.as_os_str().is_empty() => f.write_str(kind.name()),
             DataName::Files(kind, path) => write!(f, "{kind}:{}", path.display()),
         }
@@ -159,7 +166,7 @@ impl fmt::Display for DataName {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct DataConfig {
-    /// Where they come from: mnist, folder:DIR, csv:FILE, npz:FILE, idx:DIR, cifar10:DIR.
+    /// Where they come from: mnist, wafer, folder:DIR, csv:FILE, npz:FILE, idx:DIR, cifar10:DIR.
     pub(crate) name: DataName,
     /// The path, where `name` is the kind alone.
     #[serde(skip_serializing_if = "Option::is_none")]
