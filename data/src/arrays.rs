@@ -324,7 +324,7 @@ impl Source {
         };
         if options.missing == Missing::Drop {
             drop_incomplete(&mut set);
-            if set.len() == 0 {
+            if set.is_empty() {
                 let text = "holds no complete example: each has a number that is missing";
                 return Err(fail(inputs, text.into()).help("`missing = \"mean\"` or \"zero\" keeps them"));
             }
