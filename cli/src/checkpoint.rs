@@ -19,8 +19,10 @@ use crate::diagnostic::{Diagnostic, Exit};
 use crate::run_folder::write_file;
 
 /// The version of [`About`].
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const KEY: &str = "cotangent";
+/// Before the checksum, the last thing that the text of a run says.
+const CHECKSUM: &str = ",\"checksum\":\"";
 /// Names before which no model's tensor stands.
 const OTHERS: [&str; 2] = [OPTIM, SCHEDULE];
 /// Before the names of the optimiser's tensors.
@@ -84,9 +86,6 @@ pub(crate) struct About {
     pub(crate) epochs_since_best: u64,
     /// Loss and accuracy on the test examples after the last complete epoch.
     pub(crate) test: Option<[Option<f64>; 2]>,
-    /// SHA-256 over all of the above and all tensors, set when the file is written: a changed bit is noticed.
-    #[serde(default)]
-    pub(crate) checksum: String,
 }
 
 /// x = (number · scale − mean) / std, by channel or by feature; found from the training examples alone. What is missing
@@ -171,7 +170,6 @@ impl About {
             best: None,
             epochs_since_best: 0,
             test: None,
-            checksum: String::new(),
         }
     }
 }
@@ -190,10 +188,8 @@ impl Checkpoint {
     pub(crate) fn write(&self, path: &Path) -> Result<(), Diagnostic> {
         let refused =
             |e: String| Diagnostic::new(Exit::Failure, format!("cannot write {}: {e}", path.display()));
-        let mut about = self.about.clone();
-        about.checksum = self.checksum().map_err(|e| refused(e.to_string()))?;
-        let about = serde_json::to_string(&about).map_err(|e| refused(e.to_string()))?;
-        let metadata = HashMap::from([(KEY.to_string(), about)]);
+        let about = serde_json::to_string(&self.about).map_err(|e| refused(e.to_string()))?;
+        let metadata = HashMap::from([(KEY.to_string(), sealed(&about, &self.tensors))]);
         let bytes = serialize(&self.tensors, Some(metadata)).map_err(|e| refused(e.to_string()))?;
         write_file(path, &bytes)
     }
@@ -226,7 +222,6 @@ impl Checkpoint {
             ))
             .help("use the version of cotangent that wrote it"));
         }
-        let mut about: About = serde_json::from_str(about).map_err(unreadable)?;
         let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
         let tensors = file
             .iter()
@@ -235,24 +230,15 @@ impl Checkpoint {
                 (name.to_string(), stored)
             })
             .collect();
-        let written = std::mem::take(&mut about.checksum);
-        let checkpoint = Checkpoint { tensors, about };
-        if checkpoint.checksum().map_err(unreadable)? != written {
+        // As it was written, whatever this program would say today.
+        let unsealed = about.rsplit_once(CHECKSUM).map(|(text, _)| format!("{text}}}"));
+        let Some(unsealed) = unsealed.filter(|text| sealed(text, &tensors) == *about) else {
             return Err(bad(
                 "does not match its own checksum: something has changed it since it was written".into(),
             )
             .help("take another checkpoint of the run, or train again"));
-        }
-        Ok(checkpoint)
-    }
-
-    /// SHA-256 over what the file says of the run and over all its tensors.
-    fn checksum(&self) -> Result<String, serde_json::Error> {
-        let about = About { checksum: String::new(), ..self.about.clone() };
-        let mut hash = Sha256::new();
-        hash.update(serde_json::to_string(&about)?);
-        let all = self.tensors.iter().map(|(name, t)| (name.as_str(), t));
-        Ok(hexadecimal(feed(hash, all)))
+        };
+        Ok(Checkpoint { tensors, about: serde_json::from_str(&unsealed).map_err(unreadable)? })
     }
 
     /// The model's tensors.
@@ -271,6 +257,13 @@ impl Checkpoint {
     pub(crate) fn fingerprint(&self) -> String {
         hexadecimal(feed(Sha256::new(), self.model()))
     }
+}
+
+/// What is said of a run, a JSON object, and at its end SHA-256 over that text and all tensors: a changed bit is noticed.
+fn sealed(about: &str, tensors: &BTreeMap<String, Stored>) -> String {
+    let all = tensors.iter().map(|(name, t)| (name.as_str(), t));
+    let hash = hexadecimal(feed(Sha256::new().chain_update(about), all));
+    format!("{}{CHECKSUM}{hash}\"}}", about.strip_suffix('}').unwrap_or(about))
 }
 
 /// Adds names, types, shapes and bits of tensors. Lengths stand before contents: no two lists give one stream.
@@ -359,6 +352,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_says_less_of_its_settings_is_whole() {
+        let scratch = Scratch::new("older");
+        let path = scratch.0.join("a.safetensors");
+        let mut about = serde_json::to_value(example().about).unwrap();
+        let settings = about["config"].as_object_mut().unwrap();
+        assert!(settings.remove("log").is_some(), "a setting that older programs did not have");
+        let metadata = HashMap::from([(KEY.to_string(), sealed(&about.to_string(), &example().tensors))]);
+        fs::write(&path, serialize(&example().tensors, Some(metadata)).unwrap()).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap().tensors, example().tensors);
+    }
+
+    #[test]
     fn the_fingerprint_is_that_of_the_weights_alone() {
         let mut run = example();
         let print = run.fingerprint();
@@ -428,10 +433,14 @@ mod tests {
         }
         fs::write(&path, serialize(&example().tensors, None).unwrap()).unwrap();
         assert!(Checkpoint::read(&path).unwrap_err().title().contains("no checkpoint of cotangent"));
-        for (about, expected) in
-            [("{\"v\":99}", "version 99"), ("{\"v\":1}", "cannot read"), ("[", "cannot read")]
-        {
-            let metadata = HashMap::from([(KEY.to_string(), about.to_string())]);
+        let sealed = |about: &str| sealed(about, &example().tensors);
+        for (about, expected) in [
+            ("{\"v\":99}".into(), "version 99"),
+            ("{\"v\":2}".into(), "its own checksum"),
+            (sealed("{\"v\":2}"), "cannot read"),
+            ("[".into(), "cannot read"),
+        ] {
+            let metadata = HashMap::from([(KEY.to_string(), about)]);
             fs::write(&path, serialize(&example().tensors, Some(metadata)).unwrap()).unwrap();
             let error = Checkpoint::read(&path).unwrap_err();
             assert!(error.title().contains(expected), "{error}");

@@ -12,8 +12,9 @@ use cotangent_board::serve::Network;
 use cotangent_board::{report, tensorboard};
 use serde_json::{Value, json};
 
-use crate::checkpoint::{About, Checkpoint};
+use crate::checkpoint::{About, Checkpoint, Normalisation};
 use crate::chronicle;
+use crate::config::DataConfig;
 use crate::data::{Data, Known, sides};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::model::{self, Model};
@@ -30,8 +31,11 @@ const WIDTH: usize = 240;
 #[derive(Default)]
 pub(crate) struct Viewer {
     network: Mutex<Option<Arc<Loaded>>>,
-    examples: Mutex<Option<(PathBuf, Arc<Data>)>>,
+    examples: Mutex<Option<(Examples, Arc<Data>)>>,
 }
+
+/// Which examples were read: what a run says of them, and how it prepares them.
+type Examples = (DataConfig, u64, Normalisation);
 
 /// A checkpoint's network.
 struct Loaded {
@@ -76,14 +80,16 @@ impl Viewer {
 
     fn examples(&self, run: &Path) -> Result<Arc<Data>, Diagnostic> {
         let network = self.network(run)?;
+        let about = &network.about;
+        // A run's path may have become another run's.
+        let wanted = (about.config.data.clone(), about.config.seed, about.normalisation.clone());
         let mut cached = lock(&self.examples);
-        if let Some((_, known)) = cached.as_ref().filter(|(of, _)| of == run) {
+        if let Some((_, known)) = cached.as_ref().filter(|(read, _)| *read == wanted) {
             return Ok(known.clone());
         }
-        let about = &network.about;
         let data =
             Arc::new(Data::load(&about.config.data, about.config.seed, Some(&Known::of(about, false)))?);
-        *cached = Some((run.to_path_buf(), data.clone()));
+        *cached = Some((wanted, data.clone()));
         Ok(data)
     }
 

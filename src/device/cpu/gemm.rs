@@ -2,8 +2,9 @@
 //! while it walks along them.
 //!
 //! A tile is `R` rows by `Q` registers. `B`'s strips lie `[k][Q·N]`, `A`'s `[k/16][R][16]`, which is copied and not
-//! turned around: each step loads `Q` registers, spreads `R` numbers, and multiplies and adds `R·Q` times. A block of `A` stays in the second-level cache, a strip
-//! of it in the first. (Goto and van de Geijn, Anatomy of high-performance matrix multiplication, 2008.)
+//! turned around: each step loads `Q` registers, spreads `R` numbers, and multiplies and adds `R·Q` times. A block of
+//! `A` stays in the second-level cache, a strip of it in the first. (Goto and van de Geijn, Anatomy of
+//! high-performance matrix multiplication, 2008.)
 #![allow(unsafe_code)]
 // Tiles of registers are indexed as the formulas are.
 #![allow(clippy::needless_range_loop)]

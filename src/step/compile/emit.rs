@@ -119,11 +119,8 @@ impl Emitter<'_> {
                     format!("one kernel: {} straight from what {} takes", names.join(" and "), of(&maker));
                 self.c.note(i, note);
                 let mut operands = self.operands(&makes[..1]);
-                let [(read, ..)] =
-                    operands.splice(operand..=operand, self.operands(&[maker])).collect::<Vec<_>>()[..]
-                else {
-                    unreachable!("one operand of the maker's")
-                };
+                let read = operands[operand].0;
+                operands.splice(operand..=operand, self.operands(&[maker]));
                 for other in &makes[1..] {
                     operands.extend(self.operands(&[*other]).into_iter().filter(|o| o.0 != read));
                 }
@@ -193,11 +190,12 @@ impl Emitter<'_> {
             let once = inputs.iter().filter(|s| **s == read).count() == 1;
             *r > i && once && !self.done.contains(r) && self.members.contains(r) && !inputs.iter().any(later)
         });
+        let reader = |i: usize| {
+            let at = self.c.p.instructions[i].inputs.iter().position(|s| *s == read)?;
+            Some((self.c.block_op(i, LANES), at, self.c.block_specs(i, LANES)))
+        };
         let kernel = |first: usize, second: usize| {
-            let [(a, a_at, a_specs), (b, b_at, b_specs)] = [first, second].map(|i| {
-                let at = self.c.p.instructions[i].inputs.iter().position(|s| *s == read);
-                (self.c.block_op(i, LANES), at.expect("it reads it"), self.c.block_specs(i, LANES))
-            });
+            let ((a, a_at, a_specs), (b, b_at, b_specs)) = (reader(first)?, reader(second)?);
             // Alone the other must have such a kernel too: it knows its own operands.
             b.lanes_from(&b_specs, &self.c.s.axes[second], b_at, &*made)?;
             let lanes = a.lanes_from_with(&a_specs, &self.c.s.axes[first], a_at, &*made, &*b)?;
