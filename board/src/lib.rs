@@ -7,6 +7,8 @@
 
 pub mod compare;
 pub mod plot;
+#[cfg(feature = "png-plots")]
+pub mod raster;
 pub mod report;
 pub mod runs;
 pub mod serve;

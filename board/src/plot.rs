@@ -25,6 +25,9 @@ const COLOURS: [RGBColor; 6] = [
 const STYLE: &str = "<style>.ct-plot{color:#1b1b1f;background:#fff}\
 @media screen and (prefers-color-scheme:dark){.ct-plot{color:#e6e6ea;background:#17171b}}</style>";
 
+/// Pixels from one row of the legend to the next.
+const ROW: i32 = 16;
+
 /// One line of a chart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
@@ -53,7 +56,7 @@ pub struct Chart {
     pub logarithmic: bool,
 }
 
-/// The chart as an SVG document of 480 × 300.
+/// The chart as an SVG document of 480 × 300, higher where its legend has several rows.
 ///
 /// ```
 /// use cotangent_board::plot::{Chart, Line, lines};
@@ -88,11 +91,13 @@ pub fn lines(chart: &Chart) -> String {
     };
     let (x, y) = (range(|p| p.0, 0.0), range(|p| p.1, 0.05));
     let label = if chart.title.is_empty() { &chart.y } else { &chart.title };
-    svg([480, 300], label, |root| {
+    // Rows of the legend beyond the first make the document higher, and leave the curves as they are.
+    let more = ROW as u32 * (legend_rows(chart).len() as u32 - 1);
+    svg([480, 300 + more], label, |root| {
         legend(root, chart)?;
         let place = font(14).color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
         root.draw(&Text::new(chart.title.clone(), (8 * SCALE as i32, 14 * SCALE as i32), place))?;
-        let root = root.margin(28 * SCALE, 8 * SCALE, 8 * SCALE, 16 * SCALE);
+        let root = root.margin((28 + more) * SCALE, 8 * SCALE, 8 * SCALE, 16 * SCALE);
         let mut builder = ChartBuilder::on(&root);
         builder.x_label_area_size(36 * SCALE).y_label_area_size(52 * SCALE);
         draw(chart, builder.build_cartesian_2d(x.0..x.1, y.0..y.1)?)
@@ -150,21 +155,48 @@ fn style(line: &Line) -> ShapeStyle {
     COLOURS[line.colour % COLOURS.len()].stroke_width(2 * SCALE)
 }
 
-/// The names of the lines, side by side from the right end of the top row.
+/// Pixels that a name takes in the legend, with its piece of line; letters of 12 pixels are about 7 wide.
+fn legend_width(name: &str) -> i32 {
+    name.chars().count().min(LONGEST) as i32 * 7 + 30
+}
+
+/// Letters of a name in the legend at most.
+const LONGEST: usize = 40;
+
+/// Which lines stand in which row of the legend: the first row leaves room for the title.
+fn legend_rows(chart: &Chart) -> Vec<Vec<usize>> {
+    let title = chart.title.chars().count() as i32 * 9 + 24;
+    let (mut rows, mut room) = (vec![Vec::new()], 462 - title);
+    for (i, line) in chart.lines.iter().enumerate() {
+        let width = legend_width(&line.name);
+        if room < width {
+            rows.push(Vec::new());
+            room = 462;
+        }
+        // There is always a last row.
+        rows.last_mut().into_iter().for_each(|row| row.push(i));
+        room -= width + 14;
+    }
+    rows
+}
+
+/// The names of the lines, side by side from the right end, in as many rows as they need.
 fn legend(root: &Area<'_>, chart: &Chart) -> Drawn {
     let unit = SCALE as i32;
-    let (mut right, y) = (470 * unit, 14 * unit);
-    for line in chart.lines.iter().rev() {
-        let shown: String = line.name.chars().take(40).collect();
-        // Letters of 12 pixels are about 7 wide.
-        let left = right - (shown.chars().count() as i32 * 7 + 30) * unit;
-        let parts: &[(i32, i32)] = if line.dashed { &[(0, 8), (12, 20)] } else { &[(0, 20)] };
-        for (from, to) in parts {
-            root.draw(&PathElement::new(vec![(left + from * unit, y), (left + to * unit, y)], style(line)))?;
+    for (r, row) in legend_rows(chart).iter().enumerate() {
+        let (mut right, y) = (470 * unit, (14 + ROW * r as i32) * unit);
+        for line in row.iter().rev().map(|i| &chart.lines[*i]) {
+            let shown: String = line.name.chars().take(LONGEST).collect();
+            let left = right - legend_width(&line.name) * unit;
+            let parts: &[(i32, i32)] = if line.dashed { &[(0, 8), (12, 20)] } else { &[(0, 20)] };
+            for (from, to) in parts {
+                let path = vec![(left + from * unit, y), (left + to * unit, y)];
+                root.draw(&PathElement::new(path, style(line)))?;
+            }
+            let middle = font(12).color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
+            root.draw(&Text::new(shown, (left + 25 * unit, y), middle))?;
+            right = left - 14 * unit;
         }
-        let middle = font(12).color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
-        root.draw(&Text::new(shown, (left + 25 * unit, y), middle))?;
-        right = left - 14 * unit;
     }
     Ok(())
 }
@@ -371,6 +403,22 @@ mod tests {
         assert!(text.contains("a&lt;b") && !text.contains("a<b") && !text.contains("sine <&>"), "{text}");
         assert_eq!(text.matches("<svg").count(), 1);
         assert_eq!(text.matches("</svg>").count(), 1);
+    }
+
+    #[test]
+    fn long_names_stand_in_rows_inside_the_picture() {
+        let name = |i: usize| format!("a-run-with-a-rather-long-name-{i:03}");
+        let lines_of = |n: usize| (0..n).map(|i| line(&name(i), vec![(0.0, 1.0), (1.0, 2.0)])).collect();
+        let chart = |n| Chart { title: "Test accuracy".into(), lines: lines_of(n), ..Chart::default() };
+        assert_eq!(legend_rows(&chart(4)), [vec![0], vec![1], vec![2], vec![3]]);
+        let short = Chart { lines: vec![line("train", Vec::new()), line("test", Vec::new())], ..chart(0) };
+        assert_eq!(legend_rows(&short), [vec![0, 1]]);
+        let text = lines(&chart(4));
+        assert!(text.contains("height=\"348\"") && (0..4).all(|i| text.contains(&name(i))), "{text}");
+        let lefts =
+            text.split("<text x=\"").skip(1).map(|t| t.split('"').next().unwrap().parse::<i32>().unwrap());
+        assert!(lefts.into_iter().all(|x| x >= 0));
+        assert!(lines(&short).contains("height=\"300\""));
     }
 
     #[test]

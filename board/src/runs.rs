@@ -298,6 +298,10 @@ impl Run {
                 let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
                 match value {
                     toml::Value::Table(inner) => walk(&key, inner, all),
+                    // TOML writes no exponents: 1e30 would be thirty-one digits.
+                    toml::Value::Float(x) if *x != 0.0 && !(1e-4..1e15).contains(&x.abs()) => {
+                        all.push((key, format!("{x:e}")));
+                    }
                     other => all.push((key, other.to_string())),
                 }
             }

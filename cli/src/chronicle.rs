@@ -17,6 +17,7 @@ use crate::checkpoint::Normalisation;
 use crate::config::LogConfig;
 use crate::data::Data;
 use crate::diagnostic::{Diagnostic, Exit};
+use crate::drawing;
 use crate::evaluation::Evaluation;
 use crate::events::{Figures, Stride};
 use crate::model::Model;
@@ -166,9 +167,9 @@ impl Chronicle {
             let found = evaluation(epoch, test, &data.classes, worst);
             write_evaluation(folder, &found)?;
             let table = plot::confusion(&found.classes, &found.confusion);
-            write_unsynced(&plots.join("confusion.svg"), table.as_bytes())?;
+            drawing::beside(&plots, "confusion", &table)?;
             if !found.mistakes.is_empty() {
-                write_unsynced(&plots.join("mistakes.svg"), report::mistakes(&found).as_bytes())?;
+                drawing::beside(&plots, "mistakes", &report::mistakes(&found))?;
             }
         }
         if let Some((layer, tiles)) = filters(&model.state_dict(), data.sides()) {
@@ -185,7 +186,7 @@ impl Chronicle {
 pub(crate) fn draw(folder: &Path, run: &Run) -> Result<PathBuf, Diagnostic> {
     let plots = make_plots(folder)?;
     for (name, chart) in report::charts(run) {
-        write_unsynced(&plots.join(format!("{name}.svg")), plot::lines(&chart).as_bytes())?;
+        drawing::beside(&plots, name, &plot::lines(&chart))?;
     }
     let page = folder.join("report.html");
     write_unsynced(&page, report::html(run).as_bytes())?;

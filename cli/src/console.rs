@@ -12,6 +12,34 @@ use crate::diagnostic::{Diagnostic, Exit};
 use crate::events::{Event, Events};
 use crate::flags::Global;
 
+/// Columns of a terminal that nobody has made wider.
+const COLUMNS: usize = 80;
+
+/// Lines of at most 80 columns: longer ones go on below, `hang` columns from the left.
+pub(crate) fn folded(text: &str, hang: usize) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let (mut rest, mut indent) = (line.to_string(), 0);
+        while rest.chars().count() + indent > COLUMNS {
+            // Where there is no space to break at, a word stays whole.
+            let first = rest.len() - rest.trim_start().len();
+            let spaces = rest.char_indices().enumerate().filter(|(_, (at, c))| *c == ' ' && *at > first);
+            let fits = |n: usize| n + indent <= COLUMNS;
+            let (within, beyond): (Vec<_>, Vec<_>) = spaces.partition(|(n, _)| fits(*n));
+            let Some((_, (cut, _))) = within.last().or(beyond.first()).copied() else { break };
+            let tail = rest.split_off(cut);
+            out.push_str(&" ".repeat(indent));
+            out.push_str(rest.trim_end());
+            out.push('\n');
+            (rest, indent) = (tail.trim_start().to_string(), hang);
+        }
+        out.push_str(&" ".repeat(indent));
+        out.push_str(&rest);
+        out.push('\n');
+    }
+    out
+}
+
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verbosity {
@@ -221,6 +249,19 @@ mod tests {
             assert_eq!(words, ["detail", "line", "end"]);
         }
         fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn long_lines_go_on_below() {
+        assert_eq!(folded("short\n  kept", 4), "short\n  kept\n");
+        let words = "word ".repeat(40);
+        let text = folded(&format!("   1  {words}"), 6);
+        assert!(text.lines().all(|l| l.chars().count() <= 80) && text.lines().count() == 3, "{text}");
+        assert!(text.lines().skip(1).all(|l| l.starts_with("      word")), "{text}");
+        assert_eq!(text.split_whitespace().filter(|w| *w == "word").count(), 40);
+        let wide = "é".repeat(100);
+        assert_eq!(folded(&wide, 2), format!("{wide}\n"), "nothing to break at");
+        assert_eq!(folded(&format!("a {wide} b"), 2), format!("a\n  {wide}\n  b\n"));
     }
 
     #[test]

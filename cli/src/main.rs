@@ -7,6 +7,8 @@ mod config;
 mod console;
 mod data;
 mod diagnostic;
+mod download;
+mod drawing;
 mod evaluation;
 mod events;
 mod flags;

@@ -279,6 +279,18 @@ pub(crate) fn build_at(
     batch: usize,
     place: &dyn Fn(Problem) -> Diagnostic,
 ) -> Result<(Model, Summary), Diagnostic> {
+    let outline = outline(architecture, shape, classes, batch, place)?;
+    Ok((network(architecture, shape, classes, seed).map_err(place)?, outline))
+}
+
+/// What the network will be, or why it cannot be: found without one number of it.
+pub(crate) fn outline(
+    architecture: &Architecture,
+    shape: &[usize],
+    classes: usize,
+    batch: usize,
+    place: &dyn Fn(Problem) -> Diagnostic,
+) -> Result<Summary, Diagnostic> {
     let name = suitable(architecture.name, shape);
     let sizes: Vec<usize> = [batch].into_iter().chain(shape.iter().copied()).collect();
     let input = Spec { shape: Shape::try_new(&sizes)?, dtype: DType::F32, device: Device::cpu() };
@@ -296,7 +308,7 @@ pub(crate) fn build_at(
         }
     };
     let traced = shapes(|| {
-        let model = network(architecture, shape, classes, seed)?;
+        let model = network(architecture, shape, classes, 0)?;
         Ok::<_, Problem>((model.parameter_count(), Summary::of(&model, &input)))
     });
     let (parameters, outline) = traced.map_err(unfit)?.map_err(place)?;
@@ -304,7 +316,7 @@ pub(crate) fn build_at(
     // Weights, gradients, two slots of the optimiser, a copy while they change; and what the way back needs.
     let needed = (parameters as u64).saturating_mul(4 * 5).saturating_add(outline.saved.saturating_mul(2));
     machine::must_fit(&format!("{name} with batches of {batch}"), needed)?;
-    Ok((network(architecture, shape, classes, seed).map_err(place)?, outline))
+    Ok(outline)
 }
 
 /// A tensor as it lies in a file.

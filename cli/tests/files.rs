@@ -1,22 +1,15 @@
 //! Whole runs on files as people have them, and what the program says of files that are bad: one error that names the
 //! file and how to mend it, with code 2 or 3, in bounded time, and never a panic.
 
+mod scratch;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use scratch::Scratch;
 use serde_json::Value;
-
-/// A folder that is removed at the end.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A grey PNG.
 fn png(height: u32, width: u32, level: impl Fn(u32, u32) -> u8) -> Vec<u8> {
@@ -29,11 +22,7 @@ fn png(height: u32, width: u32, level: impl Fn(u32, u32) -> u8) -> Vec<u8> {
 
 impl Scratch {
     fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("cotangent-files-{}-{n}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Scratch(path)
+        Scratch::empty("files")
     }
 
     fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
@@ -49,12 +38,6 @@ impl Scratch {
             self.write(&format!("{folder}/rows/L{}_{i}.png", i % 4), png(12, 12, |r, _| wave(r)));
             self.write(&format!("{folder}/columns/L{}_{i}.png", i % 4), png(12, 12, |_, c| wave(c)));
         }
-    }
-
-    fn run(&self, line: &str) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cotangent"));
-        command.args(line.split_whitespace()).current_dir(&self.0).stdin(Stdio::null());
-        command.env_remove("RAYON_NUM_THREADS").env("NO_COLOR", "1").output().unwrap()
     }
 
     /// The last event of a run that ends well.

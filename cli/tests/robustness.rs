@@ -1,22 +1,21 @@
 //! Runs that are killed, that meet a full disk or a folder that cannot be written, and those that meet each other.
 #![cfg(target_os = "linux")]
 
+mod scratch;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use scratch::Scratch;
 use serde_json::Value;
 
-/// A folder with a data set `tiny` of four classes of 8 × 8 images, removed at the end.
-struct Scratch(PathBuf);
-
 impl Scratch {
+    /// With a data set `tiny` of four classes of 8 × 8 images.
     fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("cotangent-robust-{}-{n}", std::process::id()));
+        let scratch = Scratch::empty("robust");
+        let path = &scratch.0;
         fs::create_dir_all(path.join("tiny")).unwrap();
         for (part, n) in [("train", 400_u32), ("t10k", 40)] {
             let (mut images, mut labels) = (vec![0, 0, 8, 3], vec![0, 0, 8, 1]);
@@ -34,18 +33,7 @@ impl Scratch {
             fs::write(path.join(format!("tiny/{part}-images-idx3-ubyte")), images).unwrap();
             fs::write(path.join(format!("tiny/{part}-labels-idx1-ubyte")), labels).unwrap();
         }
-        Scratch(path)
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cotangent"));
-        command.args(line.split_whitespace()).current_dir(&self.0);
-        command.env_remove("RAYON_NUM_THREADS").env("NO_COLOR", "1");
-        command
-    }
-
-    fn run(&self, line: &str) -> Output {
-        self.command(line).output().unwrap()
+        scratch
     }
 
     /// A run that ends well; the fingerprint of its weights.
@@ -78,12 +66,6 @@ impl Scratch {
             cells.map(|(_, cell)| format!("{cell},")).collect()
         };
         text.lines().map(cells).collect()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -1,23 +1,20 @@
 //! The program as its users run it: whole runs on a tiny data set, looked at from outside.
 
+mod scratch;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use scratch::Scratch;
 use serde_json::Value;
 
-/// A folder with a data set `tiny` of four classes of 28 × 28 images, removed at the end.
-struct Scratch(PathBuf);
-
 impl Scratch {
+    /// With a data set `tiny` of four classes of 28 × 28 images.
     fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("cotangent-runs-{}-{n}", std::process::id()));
-        fs::create_dir_all(path.join("tiny")).unwrap();
-        let scratch = Scratch(path);
+        let scratch = Scratch::empty("runs");
+        fs::create_dir_all(scratch.0.join("tiny")).unwrap();
         scratch.split("train", 120, 0);
         scratch.split("t10k", 24, 0);
         scratch
@@ -49,17 +46,6 @@ impl Scratch {
         fs::write(self.0.join(format!("tiny/{part}-labels-idx1-ubyte")), labels).unwrap();
     }
 
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cotangent"));
-        command.args(line.split_whitespace()).current_dir(&self.0);
-        command.env_remove("RAYON_NUM_THREADS").env("NO_COLOR", "1");
-        command
-    }
-
-    fn run(&self, line: &str) -> Output {
-        self.command(line).output().unwrap()
-    }
-
     /// A run that ends well; its events.
     fn events(&self, line: &str) -> Vec<Value> {
         let output = self.run(line);
@@ -79,12 +65,6 @@ impl Scratch {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!text.contains("panicked"), "{line}\n{text}");
         (output.status.code().unwrap(), text)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -90,6 +90,7 @@ pub fn read(path: &Path, options: &Options) -> Result<Parts> {
         names.iter().find(|n| *n == name || **n == with_part).cloned().ok_or_else(|| {
             Error::new(path, format!("holds no array `{name}` for `split.by`; it holds {}", listed(&names)))
                 .option()
+                .help("`split.by` names the array that says what belongs together")
         })
     });
     let groups = groups.transpose()?;
@@ -218,7 +219,8 @@ impl Source {
     }
 
     fn array(&mut self, name: &str) -> Result<Array> {
-        let missing = Error::new(&self.path, format!("holds no array `{name}`"));
+        let missing = Error::new(&self.path, format!("holds no array `{name}`"))
+            .help("was it saved under another name?");
         let most = self.limits.bytes;
         match &mut self.kind {
             Kind::Files(files) => {
@@ -259,12 +261,12 @@ impl Source {
         let mut remarks = Vec::new();
         let (n, shape, values, scale) = examples(array, inputs, &fail, &mut remarks).map_err(shaped)?;
         if n == 0 {
-            return Err(shaped(fail(inputs, "holds no example".into())));
+            return Err(shaped(fail(inputs, "holds no example".into())).help("was the right array saved?"));
         }
         if let Some(like) = like.filter(|like| like.shape != shape) {
             let text =
                 format!("holds examples of shape {shape:?}, and those for training have {:?}", like.shape);
-            return Err(shaped(fail(inputs, text)));
+            return Err(shaped(fail(inputs, text)).help("prepare both in the same way"));
         }
         let mut values = values;
         if let Values::F32(v) = &mut values {
@@ -306,7 +308,7 @@ impl Source {
                 (shape, _) => {
                     let text =
                         format!("has shape {shape:?}, and `split.by` needs {n} whole numbers or texts");
-                    Err(fail(name, text))
+                    Err(fail(name, text).help("one for each example: its lot, its patient, its day"))
                 }
             }
         });
@@ -368,11 +370,12 @@ fn examples(
             let text = format!(
                 "has shape {shape:?}, and examples are [N, features], [N, height, width] or [N, channels, height, width]"
             );
-            return Err(fail(name, text));
+            return Err(fail(name, text).help("`x.reshape(len(x), -1)` makes features of anything"));
         }
     };
     if example.contains(&0) {
-        return Err(fail(name, format!("has shape {shape:?}: an example without a number")));
+        return Err(fail(name, format!("has shape {shape:?}: an example without a number"))
+            .help("was the right array saved?"));
     }
     fn turned<T: Copy>(v: &[T], n: usize, shape: &[usize]) -> Vec<T> {
         let (c, plane) = (shape[0], shape[1] * shape[2]);
@@ -396,7 +399,10 @@ fn examples(
             (Values::F32(if channels_last { turned(&v, n, &example) } else { v }), 1.0)
         }
         Elements::Real(v) => (Values::F32(if channels_last { turned(&v, n, &example) } else { v }), 1.0),
-        Elements::Text(_) => return Err(fail(name, "holds text, and inputs are numbers".into())),
+        Elements::Text(_) => {
+            return Err(fail(name, "holds text, and inputs are numbers".into())
+                .help("`inputs` in `[data]` names another array; text that stands for a class is a label"));
+        }
     };
     Ok((n, example, values, scale))
 }
@@ -441,17 +447,22 @@ fn classes(
     if count != n {
         return Err(fail(format!(
             "has shape {shape:?}, and `{inputs}` holds {n} examples: one label each is needed"
-        )));
+        ))
+        .help("`label` in `[data]` names another array"));
     }
     let one_hot = match shape[..] {
         [_] | [_, 1] => None,
         [_, classes] if classes > 0 => Some(classes),
-        _ => return Err(fail(format!("has shape {shape:?}, and labels have shape [N]"))),
+        _ => {
+            return Err(fail(format!("has shape {shape:?}, and labels have shape [N]"))
+                .help("`y.reshape(-1)` flattens them"));
+        }
     };
     let labels: Vec<i64> = match array.elements {
         Elements::Text(v) => {
             return index(&v, known).map_err(|i| {
                 fail(format!("holds `{}` at position {i}, which is no class that was learned", v[i]))
+                    .help("correct it, or train with examples of it too")
             });
         }
         Elements::U8(v) => v.into_iter().map(i64::from).collect(),
@@ -471,7 +482,8 @@ fn classes(
                 let ones = row.iter().filter(|x| **x == 1).count();
                 match (ones, row.iter().position(|x| *x == 1)) {
                     (1, Some(class)) if row.iter().filter(|x| **x != 0).count() == 1 => Ok(class as i64),
-                    _ => Err(fail(format!("has shape {shape:?}, and row {i} is not a single 1 among zeros"))),
+                    _ => Err(fail(format!("has shape {shape:?}, and row {i} is not a single 1 among zeros"))
+                        .help("one-hot rows have a 1 for the class; `y.argmax(1)` makes labels of scores")),
                 }
             };
             labels.chunks_exact(classes.max(1)).enumerate().map(row).collect::<Result<_>>()?

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Place, Result};
 use crate::file::{Limits, read_bytes};
-use crate::set::{Origins, Parts, Set, Values};
+use crate::set::{Parts, Set};
 
 /// `[channels, height, width]` of a picture.
 pub const SHAPE: [usize; 3] = [3, 32, 32];
@@ -15,7 +15,7 @@ pub const CLASSES: [&str; 10] =
 pub const RECORD: usize = 1 + 3 * 32 * 32;
 
 const HELP: &str = "`cifar10:DIR` takes the folder of cifar-10-binary.tar.gz with data_batch_1.bin … data_batch_5.bin \
-                    and test_batch.bin";
+                    and test_batch.bin; `cotangent data get cifar10` brings it";
 
 /// The folder `cifar-10-batches-bin`, or one around it. The batches of training examples that are there are read in
 /// their order.
@@ -68,15 +68,5 @@ fn records(files: &[PathBuf], limits: &Limits) -> Result<Set> {
             pixels.extend_from_slice(&record[1..]);
         }
     }
-    Ok(Set {
-        inputs: Values::U8(pixels),
-        shape: SHAPE.to_vec(),
-        labels,
-        classes: CLASSES.map(String::from).to_vec(),
-        features: Vec::new(),
-        groups: None,
-        origins: Origins::Rows,
-        remarks: Vec::new(),
-        scale: 1.0 / 255.0,
-    })
+    Ok(Set::pictures(pixels, SHAPE, labels, &CLASSES))
 }

@@ -65,7 +65,8 @@ pub fn read(path: &Path, options: &Options) -> Result<Parts> {
     for (which, found) in [("validation", &val), ("test", &test)] {
         if let Some(found) = found.as_ref().filter(|s| s.is_empty()) {
             first.remarks.extend(found.remarks.iter().cloned());
-            return Err(Error::new(path, format!("its {which} part holds no picture")));
+            return Err(Error::new(path, format!("its {which} part holds no picture"))
+                .help("put pictures into its folders of classes, or remove it"));
         }
     }
     Ok(Parts { train: first, val, test })
@@ -312,7 +313,7 @@ fn decoded(paths: &[PathBuf], options: &Options, known: Option<&[usize]>) -> Res
     let asked = known.map(|k| [k[1], k[2]]);
     let first = match paths.first() {
         Some(path) => read(path, asked)?,
-        None => return Err(Error::new("", "there is no picture")),
+        None => return Err(Error::new("", "there is no picture").help("name a folder with pictures in it")),
     };
     let asked = Some([first.height, first.width]);
     // A picture is there twice for a moment: as it was read, and among the inputs.

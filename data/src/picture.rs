@@ -258,7 +258,7 @@ impl Raw {
         };
         if self.width == 0 || self.height == 0 {
             let text = format!("has {} × {} pixels, and a picture has at least one", self.width, self.height);
-            return Err(Error::new(name, text));
+            return Err(Error::new(name, text).help("save it again in a picture program"));
         }
         if samples != Some(found) {
             let text = format!(

@@ -79,6 +79,21 @@ pub struct Set {
 }
 
 impl Set {
+    /// Pictures of bytes, one after another; nothing else is known of them.
+    pub(crate) fn pictures(pixels: Vec<u8>, shape: [usize; 3], labels: Vec<i64>, classes: &[&str]) -> Self {
+        Set {
+            inputs: Values::U8(pixels),
+            shape: shape.to_vec(),
+            labels,
+            classes: classes.iter().map(ToString::to_string).collect(),
+            features: Vec::new(),
+            groups: None,
+            origins: Origins::Rows,
+            remarks: Vec::new(),
+            scale: 1.0 / 255.0,
+        }
+    }
+
     /// How many examples there are.
     pub fn len(&self) -> usize {
         self.inputs.len() / self.shape.iter().product::<usize>().max(1)

@@ -197,7 +197,9 @@ pub fn parse(bytes: &[u8], path: &Path, options: &Options) -> Result<Set> {
         at.push(line);
         if (inputs.len() as u64).saturating_mul(4) > options.limits.bytes {
             let text = format!("holds more than the {} MiB that are free for it", options.limits.bytes >> 20);
-            return Err(Error::new(path, text).at(Place::Line(line)));
+            return Err(Error::new(path, text)
+                .at(Place::Line(line))
+                .help("take fewer lines, or fewer columns with `features`"));
         }
     }
     if at.is_empty() {
@@ -303,7 +305,11 @@ fn columns(path: &Path, names: Vec<String>, options: &Options) -> Result<Columns
     let at = |place| move |e: Error| e.at(place);
     let first = || Place::Line(1);
     if names.len() > WIDEST {
-        return Err(at(first())(Error::new(path, format!("has {} columns", names.len()))));
+        return Err(at(first())(Error::new(
+            path,
+            format!("has {} columns, and at most {WIDEST} are read", names.len()),
+        ))
+        .help("is it the file that was meant?"));
     }
     if names.iter().all(String::is_empty) {
         let found = Error::new(path, "has no first line with the names of its columns").at(first());

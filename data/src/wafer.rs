@@ -3,7 +3,7 @@
 
 use std::f64::consts::TAU;
 
-use crate::set::{Origins, Parts, Set, Values};
+use crate::set::{Parts, Set};
 
 /// `[channels, height, width]` of a map.
 pub const SHAPE: [usize; 3] = [1, 28, 28];
@@ -172,17 +172,7 @@ pub fn maps(seed: u64, counts: &[usize; 9]) -> Set {
         counts.iter().enumerate().flat_map(|(class, n)| std::iter::repeat_n(class, *n)).collect();
     random.shuffle(&mut labels);
     let pixels = labels.iter().flat_map(|class| map(*class, &mut random)).collect();
-    Set {
-        inputs: Values::U8(pixels),
-        shape: SHAPE.to_vec(),
-        labels: labels.into_iter().map(|class| class as i64).collect(),
-        classes: CLASSES.map(String::from).to_vec(),
-        features: Vec::new(),
-        groups: None,
-        origins: Origins::Rows,
-        remarks: Vec::new(),
-        scale: 1.0 / 255.0,
-    }
+    Set::pictures(pixels, SHAPE, labels.into_iter().map(|class| class as i64).collect(), &CLASSES)
 }
 
 /// [`TRAIN`] maps to train on and [`TEST`] others to test on.

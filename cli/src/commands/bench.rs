@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::defaults;
 use crate::config::DeviceName;
-use crate::console::Console;
+use crate::console::{Console, folded};
 use crate::diagnostic::{Diagnostic, Exit, nearest};
 use crate::flags::{Bench, Global};
 use crate::machine;
@@ -103,11 +103,10 @@ fn suite(options: &Options) -> Result<Suite, Diagnostic> {
 
 fn list(suite: &Suite, console: &mut Console) -> Result<Exit, Diagnostic> {
     let rows = suite.rows();
-    let width = rows.iter().map(|r| r.name.chars().count()).max().unwrap_or(0);
     for row in rows {
         match console.json() {
             true => console.print_json(&Entry { name: &row.name, about: &row.about })?,
-            false => console.print(&format!("{:<width$}   {}", row.name, row.about))?,
+            false => console.print(&folded(&format!("{}\n    {}", row.name, row.about), 4))?,
         }
     }
     Ok(Exit::Success)

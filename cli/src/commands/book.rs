@@ -25,8 +25,9 @@ pub(crate) struct Flags {
 }
 
 const AFTER: &str = "\
-The page stands in one file without scripts. Where there is no display, its path is printed and nothing is opened.
-Chapters have the names that `cotangent why --rows` shows.
+The page stands in one file without scripts. Where there is no display, its
+path is printed and nothing is opened. Chapters have the names that `cotangent
+why --rows` shows.
 
 Examples:
   cotangent book

@@ -25,7 +25,8 @@ pub(crate) struct Flags {
 }
 
 const AFTER: &str = "\
-Shows figures and the settings that differ, and writes one page with the curves over each other.
+Shows figures and the settings that differ, and writes one page with the
+curves over each other.
 
 Examples:
   cotangent compare runs/lenet5-mnist-001 runs/lenet5-mnist-002

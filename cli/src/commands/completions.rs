@@ -18,7 +18,7 @@ pub(crate) struct Flags {
 
 const AFTER: &str = "\
 Examples:
-  cotangent completions bash > ~/.local/share/bash-completion/completions/cotangent
+  cotangent completions bash > cotangent.bash; source cotangent.bash
   cotangent completions zsh > ~/.zfunc/_cotangent
   cotangent completions fish > ~/.config/fish/completions/cotangent.fish";
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::config::keys::{KEYS, schema};
 use crate::config::layers::{Layers, leaves, origin};
 use crate::config::{Config, DataName};
-use crate::console::Console;
+use crate::console::{Console, folded};
 use crate::data::{Outline, outline};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::flags::{Global, Settings};
@@ -200,7 +200,7 @@ fn keys(console: &mut Console) -> Result<(), Diagnostic> {
     for key in KEYS {
         let default = default_of(&defaults, key.name).map_or(String::new(), |d| format!(" = {d}"));
         console.print(&format!("{}{default}", key.name))?;
-        console.print(&format!("    {}: {}", key.shape.words(), key.about))?;
+        console.print(&folded(&format!("    {}: {}", key.shape.words(), key.about), 4))?;
     }
     Ok(())
 }

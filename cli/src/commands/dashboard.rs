@@ -26,7 +26,8 @@ pub(crate) struct Flags {
 }
 
 const AFTER: &str = "\
-The page is for this machine alone: 127.0.0.1, and nothing is loaded from elsewhere. Ctrl-C ends it.
+The page is for this machine alone: 127.0.0.1, and nothing is loaded from
+elsewhere. Ctrl-C ends it.
 
 Examples:
   cotangent dashboard

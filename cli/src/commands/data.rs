@@ -10,9 +10,10 @@ use serde_json::json;
 use super::config::sources;
 use crate::chronicle::picture;
 use crate::config::Config;
-use crate::console::Console;
+use crate::console::{Console, folded};
 use crate::data::{Data, Examples, count};
 use crate::diagnostic::{Diagnostic, Exit};
+use crate::download::{self, Wish};
 use crate::flags::{Global, Settings, Split};
 use crate::machine;
 use crate::numerals;
@@ -32,12 +33,30 @@ enum Verb {
     /// What is bundled, and what kinds of files are read
     #[command(after_help = AFTER)]
     List,
+    /// Fetch a public data set, checked by its SHA-256: cifar10, fashion-mnist
+    #[command(after_help = AFTER_GET)]
+    Get(Get),
     /// How many examples there are, of which shape and classes; files are read to the end
     #[command(after_help = AFTER)]
     Info(Box<Which>),
     /// Some examples, as a PNG file or in the terminal
     #[command(after_help = AFTER)]
     Show(Box<Show>),
+}
+
+#[derive(Args, Debug)]
+struct Get {
+    /// The data set: cifar10, fashion-mnist
+    name: String,
+    /// The folder for data sets, instead of COTANGENT_DATA or ~/.local/share/cotangent
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Another folder of the web with the same files
+    #[arg(long)]
+    url: Option<String>,
+    /// What the file at --url is, where it is another one
+    #[arg(long, value_name = "HEX", requires = "url")]
+    sha256: Option<String>,
 }
 
 /// Examples by name.
@@ -77,6 +96,17 @@ Examples:
   cotangent data show folder:photos --out sheet.png
   cotangent data show mnist -n 2 --split test";
 
+const AFTER_GET: &str = "\
+The only use of the network that this program makes. A broken download is gone
+on with; proxies are those of HTTPS_PROXY and ALL_PROXY, certificates those of
+the system. A program that was built without the feature `download` says how
+to do it by hand.
+
+Examples:
+  cotangent data get cifar10
+  cotangent data get fashion-mnist --out data
+  cotangent data get cifar10 --url https://mirror.example/datasets";
+
 /// Columns of a contact sheet.
 const COLUMNS: usize = 10;
 
@@ -84,6 +114,11 @@ const COLUMNS: usize = 10;
 pub(crate) fn run(flags: &Flags, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
     match &flags.command {
         Verb::List => list(console)?,
+        Verb::Get(flags) => {
+            let Get { name, out, url, sha256 } = flags;
+            let wish = Wish { name, out: out.as_deref(), url: url.as_deref(), sha256: sha256.as_deref() };
+            download::get(&wish, console)?;
+        }
         Verb::Info(which) => {
             let (config, data) = load(which, global)?;
             info(&config, &data, console)?;
@@ -102,7 +137,7 @@ fn list(console: &mut Console) -> Result<(), Diagnostic> {
             sources().iter().map(|(name, about)| json!({ "name": name, "about": about })).collect();
         return console.print_json(&all);
     }
-    sources().iter().try_for_each(|(name, about)| console.print(&format!("{name:<14} {about}")))
+    sources().iter().try_for_each(|(name, about)| console.print(&folded(&format!("{name:<14} {about}"), 15)))
 }
 
 fn load(which: &Which, global: &Global) -> Result<(Config, Data), Diagnostic> {

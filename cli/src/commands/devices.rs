@@ -37,9 +37,7 @@ pub(crate) fn run(_: &Flags, global: &Global, console: &mut Console) -> Result<E
         }))?;
     } else {
         console.print(&format!("cpu       {cpu}; `auto` means this one"))?;
-        console.print(
-            "virtual   a teaching GPU with a queue and memory of its own, computed by the processor",
-        )?;
+        console.print("virtual   a teaching GPU with a queue and memory of its own, on the processor")?;
         console.print(&format!("cuda:0    {cuda}"))?;
     }
     Ok(Exit::Success)

@@ -33,14 +33,16 @@ pub(crate) struct Flags {
 }
 
 const AFTER: &str = "\
-ONNX holds the whole network. Its input is what files hold, such as levels from 0 to 255: normalisation is the first
-part of the graph. Its output are logits; their softmax is what `predict` shows. The batch may have any size.
-safetensors and NPZ hold the network's tensors under PyTorch's names and nothing of the optimiser.
+ONNX holds the whole network. Its input is what files hold, such as levels
+from 0 to 255: normalisation is the first part of the graph. Its output are
+logits; their softmax is what `predict` shows. The batch may have any size.
+safetensors and NPZ hold the network's tensors under PyTorch's names and
+nothing of the optimiser.
 
 Examples:
   cotangent export runs/latest -o digits.onnx
   cotangent export runs/latest --format npz
-  cotangent export runs/lenet5-mnist-001/checkpoints/last.safetensors -o weights.safetensors --force";
+  cotangent export runs/latest/checkpoints/last.safetensors --force -o w.npz";
 
 /// A format on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

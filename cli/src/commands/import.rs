@@ -65,13 +65,14 @@ pub(crate) struct Flags {
 }
 
 const AFTER: &str = "\
-Names and shapes are PyTorch's. All of the network's tensors must be there, and no others; only of ONNX files, whose
-graphs hold constants too, what has no place is left out. What is missing in the examples' settings has its default:
-without --data they are the bundled MNIST.
+Names and shapes are PyTorch's. All of the network's tensors must be there,
+and no others; only of ONNX files, whose graphs hold constants too, what has
+no place is left out. What is missing in the examples' settings has its
+default: without --data they are the bundled MNIST.
 
 Examples:
   cotangent import lenet5.safetensors --model lenet5
-  cotangent import resnet.safetensors --model resnet18 --data cifar10:cifar --rename module.=
+  cotangent import r.npz --model resnet18 --data cifar10:c --rename module.=
   cotangent import net.onnx -c net.toml -o net.safetensors
   cotangent import weights.npz --like runs/lenet5-mnist-001";
 

@@ -1,6 +1,5 @@
 //! `cotangent lab`: optimisers side by side, and what batches cost.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -13,6 +12,7 @@ use serde_json::json;
 
 use crate::console::Console;
 use crate::diagnostic::{Diagnostic, Exit, nearest};
+use crate::drawing;
 use crate::flags::Global;
 use crate::machine;
 
@@ -28,7 +28,7 @@ pub(crate) struct Flags {
 const AFTER: &str = "\
 Examples:
   cotangent lab compare
-  cotangent lab compare --problem mnist --examples 500 --epochs 5 --plot arms.svg
+  cotangent lab compare --problem mnist --examples 500 --plot arms.svg
   cotangent lab orders
   cotangent lab batch --limit 64MB
   cotangent lab lenet --train 10000 --epochs 3
@@ -77,7 +77,7 @@ struct Compare {
     /// How step sizes go on: constant, harmonic α/(1 + epoch), root α/√(1 + epoch)
     #[arg(long, value_name = "NAME", default_value = "harmonic")]
     sequence: Sequence,
-    /// Draw the curves into an SVG file
+    /// Draw the curves into an SVG file; PNG where the program was built with it
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
 }
@@ -227,10 +227,12 @@ fn compare(f: &Compare, console: &mut Console) -> Result<Exit, Diagnostic> {
     let study = study(f);
     let problem = study.make().map_err(|e| Diagnostic::new(Exit::Data, e))?;
     let known = f.problem != Problem::Mnist;
+    if let Some(path) = &f.plot {
+        drawing::can_be(path)?;
+    }
     let arms = lab::compare_on(&problem, &study);
     if let Some(path) = &f.plot {
-        fs::write(path, picture(&arms, known))
-            .map_err(|e| Diagnostic::io(Exit::Failure, "cannot write", path, &e))?;
+        drawing::write(path, &picture(&arms, known))?;
     }
     match console.json() {
         true => console.print_json(&json!({"study": study, "arms": arms}))?,
@@ -432,6 +434,7 @@ fn two_classes(folder: &Path, classes: &[String]) -> Result<Pictures, Diagnostic
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// D8: the original's binary format, two of its classes.
     #[test]

@@ -17,11 +17,11 @@ use crate::config::layers::Layers;
 use crate::console::Console;
 use crate::data::{Data, count};
 use crate::diagnostic::{Diagnostic, Exit};
+use crate::drawing;
 use crate::flags::{Global, Settings};
 use crate::machine;
 use crate::model;
 use crate::rate;
-use crate::run_folder::write_file;
 use crate::trainer::{self, Manner};
 
 /// `cotangent lr-find`
@@ -46,7 +46,8 @@ pub(crate) struct Flags {
 }
 
 const AFTER: &str = "\
-Settings are those of `train`, but for the rate and its schedule; no run is begun.
+Settings are those of `train`, but for the rate and its schedule; no run is
+begun.
 
 Examples:
   cotangent lr-find
@@ -76,6 +77,7 @@ pub(crate) fn run(flags: &Flags, global: &Global, console: &mut Console) -> Resu
         );
         return Err(Diagnostic::new(Exit::Usage, title).help("`--from 1e-6 --to 10` covers most networks"));
     }
+    drawing::can_be(&flags.plot)?;
     let layers = flags.settings.layers(global)?;
     let (config, _) = layers.merge()?;
     let points = machine::with_threads(machine::threads(config.threads), || test(flags, &config, &layers))?;
@@ -197,7 +199,7 @@ fn draw(flags: &Flags, points: &[Point], suggestion: Option<f64>) -> Result<(), 
         lines,
         ..Chart::default()
     };
-    write_file(&flags.plot, plot::lines(&chart).as_bytes())
+    drawing::write(&flags.plot, &plot::lines(&chart))
 }
 
 #[cfg(test)]

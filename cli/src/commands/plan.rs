@@ -7,7 +7,7 @@ use cotangent::optim::Optimizer;
 use cotangent::{DType, Spec, Tensor, attempt};
 
 use crate::config::Config;
-use crate::console::Console;
+use crate::console::{Console, folded};
 use crate::data::{Outline, outline};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::evaluation::{CHUNK, Evaluator};
@@ -48,7 +48,7 @@ pub(crate) fn run(flags: &flags::Plan, global: &Global, console: &mut Console) -
     })?;
     match console.json() {
         true => console.print(&plan.json())?,
-        false => console.print(&plan.to_string())?,
+        false => console.print(&folded(&plan.to_string(), 14))?,
     }
     Ok(Exit::Success)
 }

@@ -12,6 +12,7 @@ use crate::chronicle;
 use crate::console::Console;
 use crate::data;
 use crate::diagnostic::{Diagnostic, Exit};
+use crate::drawing;
 use crate::model;
 use crate::run_folder::{self, Kind, write_unsynced};
 
@@ -38,7 +39,7 @@ pub(crate) fn run(flags: &Flags, console: &mut Console) -> Result<Exit, Diagnost
     let plots = run_folder::make_plots(&folder)?;
     if let Some(found) = &run.evaluation {
         let table = plot::confusion(&found.classes, &found.confusion);
-        write_unsynced(&plots.join("confusion.svg"), table.as_bytes())?;
+        drawing::beside(&plots, "confusion", &table)?;
     }
     // The filters are those of the newest weights, where there are any.
     if let Ok(checkpoint) =

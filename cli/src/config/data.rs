@@ -354,7 +354,10 @@ impl DataConfig {
         let taken = match (&mut self.name, self.path.take()) {
             (DataName::Files(kind, path), None) if path.as_os_str().is_empty() => {
                 let title = format!("`data.name` is `{kind}`, and no `data.path` says where");
-                return Err(Problem::new("data.name", title, format!("it is {}", kind.expects())));
+                let fetched =
+                    if *kind == Kind::Cifar10 { "; `cotangent data get cifar10` brings it" } else { "" };
+                let help = format!("it is {}{fetched}", kind.expects());
+                return Err(Problem::new("data.name", title, help));
             }
             (DataName::Files(_, inside), Some(path)) if inside.as_os_str().is_empty() => {
                 *inside = path;

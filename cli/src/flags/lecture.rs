@@ -54,13 +54,14 @@ pub(crate) struct Explain {
 }
 
 const AFTER_EXPLAIN: &str = "\
-Numbers, variables, vectors and matrices; + - * / ^, @ for the matrix product; exp ln sqrt sin cos tanh sigmoid
-relu abs square max min sum mean norm softmax t (the transpose). Equal parts are computed once.
+Numbers, variables, vectors and matrices; + - * / ^, @ for the matrix product;
+exp ln sqrt sin cos tanh sigmoid relu abs square max min sum mean norm softmax
+t (the transpose). Equal parts are computed once.
 
 Examples:
   cotangent explain 'y*ln(x) + sqrt(y*ln(x))' --at x=3,y=2
-  cotangent explain 'y*ln(x) + sqrt(y*ln(x))' --at x=3,y=2 --mode reverse --slides
-  cotangent explain 'sum(sigmoid(W @ x))' --at 'x=[1,2],W=[[1,-1],[0.5,2]]' -o w.html --format html
+  cotangent explain 'y*ln(x) + sqrt(y*ln(x))' --at x=3,y=2 --slides
+  cotangent explain 'sum(W @ x)' --at 'x=[1,2],W=[[1,-1]]' --format html
   cotangent explain --mlp 2,3,1 --lang ko
   cotangent explain --neuron fc2:17 --run runs/latest --image 4 --mode reverse";
 
@@ -80,7 +81,8 @@ pub(crate) struct Why {
 }
 
 const AFTER_WHY: &str = "\
-Each argument computes its numbers while you wait, shows where the claim fails, and checks it on seeded draws.
+Each argument computes its numbers while you wait, shows where the claim
+fails, and checks it on seeded draws.
 
 Examples:
   cotangent why
