@@ -129,6 +129,14 @@ impl Diagnostic {
         self
     }
 
+    /// The same error in other words.
+    pub(crate) fn reworded(mut self, words: impl Fn(&str) -> String) -> Self {
+        let parts = &mut *self.0;
+        parts.title = words(&parts.title);
+        parts.help.iter_mut().for_each(|h| *h = words(h));
+        self
+    }
+
     /// How the program ends after it.
     pub(crate) fn exit(&self) -> Exit {
         self.0.exit

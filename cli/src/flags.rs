@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use lecture::{Explain, Why};
+pub(crate) use lecture::{Explain, Why, language};
 
 use crate::config::layers::Layers;
 use crate::diagnostic::Diagnostic;

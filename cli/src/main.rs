@@ -12,6 +12,7 @@ mod drawing;
 mod evaluation;
 mod events;
 mod flags;
+mod formula;
 mod gradients;
 mod graph;
 mod machine;

@@ -2,5 +2,5 @@
 
 #[test]
 fn sessions() {
-    trycmd::TestCases::new().case("tests/sessions/*.md");
+    trycmd::TestCases::new().env("LC_ALL", "C").case("tests/sessions/*.md");
 }

@@ -104,7 +104,7 @@ impl Trace {
             Format::Json => {
                 let shown = if style.slides { self.clone() } else { self.clone().without_slip() };
                 let value = serde_json::json!({
-                    "title": shown.title,
+                    "title": style.lang.words(&shown.title),
                     "trace": shown,
                     "paths": self.all_paths(),
                     "cost": self.cost(),

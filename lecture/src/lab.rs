@@ -17,7 +17,7 @@ use serde::Serialize;
 pub use batches::{Batched, Planned, batch_sizes, largest_batch};
 pub use binary::{Binary, Pictures, WIDTHS, binary, patches};
 pub use gan::{Gan, gan};
-pub use lenets::{Trained, lenets};
+pub use lenets::{Reached, Trained, lenets, to_accuracy};
 
 use crate::{
     FiniteSum,
@@ -410,6 +410,23 @@ pub fn orders(seeds: u64, epochs: usize) -> Vec<Order> {
             Order { name, mean, spread, swing: found.iter().map(|f| f.1).sum::<f64>() / count }
         })
         .collect()
+}
+
+/// What batch sizes came to as the rows of a table, its head first (row A15).
+pub fn reached(found: &[Reached]) -> Vec<Vec<String>> {
+    let head = ["B", "rate", "examples/s", "steps", "epochs", "test accuracy, %", "seconds to it"];
+    let row = |f: &Reached| {
+        vec![
+            f.batch.to_string(),
+            format!("{:.4}", f.rate),
+            format!("{:.0}", f.throughput),
+            f.steps.to_string(),
+            format!("{:.1}", f.epochs),
+            format!("{:.2}", 100.0 * f.accuracy),
+            if f.reached { format!("{:.2}", f.seconds) } else { "not reached".into() },
+        ]
+    };
+    [head.map(String::from).to_vec()].into_iter().chain(found.iter().map(row)).collect()
 }
 
 /// The arms as a table.

@@ -4,6 +4,7 @@
 //! of the lecture with numbers, a counter-example and a seeded check, and [`lab`] runs optimisers side by side.
 
 pub mod explain;
+mod korean;
 pub mod lab;
 mod lang;
 mod order;

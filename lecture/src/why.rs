@@ -6,6 +6,7 @@ mod cross_entropy;
 mod devices;
 mod differentiation;
 mod exercise;
+mod korean;
 mod lenet;
 mod optimisation;
 mod perceptrons;
@@ -30,7 +31,7 @@ pub struct Row {
     /// The chapter that shows it.
     page: &'static str,
     title: [&'static str; 2],
-    run: fn(&mut Argument),
+    argument: fn(&mut Argument),
 }
 
 impl Row {
@@ -54,9 +55,28 @@ impl Row {
     /// # Errors
     /// A mistake that the library met: the demonstration is broken.
     pub fn argue(&self, lang: Lang) -> Result<Argument> {
+        self.run(lang, false)
+    }
+
+    /// Does [`Row::train`] show more than [`Row::argue`]?
+    pub fn trains(&self) -> bool {
+        ["A15", "H12"].contains(&self.id)
+    }
+
+    /// Run its demonstration with the whole training that its row asks for, where it does: that takes longer than five
+    /// seconds.
+    ///
+    /// # Errors
+    /// As those of [`Row::argue`].
+    pub fn train(&self, lang: Lang) -> Result<Argument> {
+        self.run(lang, true)
+    }
+
+    fn run(&self, lang: Lang, training: bool) -> Result<Argument> {
         let begin = Instant::now();
-        let mut argument = Argument { row: self.id, title: self.title(lang), lang, ..Argument::default() };
-        attempt(|| (self.run)(&mut argument))?;
+        let mut argument =
+            Argument { row: self.id, title: self.title(lang), lang, training, ..Argument::default() };
+        attempt(|| (self.argument)(&mut argument))?;
         argument.seconds = begin.elapsed().as_secs_f64();
         Ok(argument)
     }
@@ -68,9 +88,9 @@ const fn row(
     page: &'static str,
     en: &'static str,
     ko: &'static str,
-    run: fn(&mut Argument),
+    argument: fn(&mut Argument),
 ) -> Row {
-    Row { id, topic, page, title: [en, ko], run }
+    Row { id, topic, page, title: [en, ko], argument }
 }
 
 /// A question that several rows answer.
@@ -204,8 +224,10 @@ pub struct Tested {
 /// A number that was computed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Number {
-    /// What it is: `∂f/∂x`.
+    /// What it is: `∂f/∂x`; the same in both languages.
     pub name: String,
+    /// What it is called in the language of the argument.
+    pub label: String,
     /// Its value; `null` in JSON where it is not finite.
     pub value: f64,
 }
@@ -213,9 +235,24 @@ pub struct Number {
 #[derive(Clone, Debug)]
 enum Part {
     Text(String),
+    /// What the library itself says.
+    Quote(String),
     Table(Vec<Vec<String>>),
     Number(usize),
     Tested(usize),
+}
+
+/// Numbers that are best seen: lines over a common axis.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Plot {
+    /// What it shows.
+    pub title: String,
+    /// What lies along the horizontal axis.
+    pub x: String,
+    /// What lies along the vertical axis, where equal factors are equally far apart.
+    pub y: String,
+    /// Names and points.
+    pub lines: Vec<(String, Vec<(f64, f64)>)>,
 }
 
 /// A row's argument: text, numbers, and what was tested.
@@ -228,6 +265,9 @@ pub struct Argument {
     numbers: Vec<Number>,
     tested: Vec<Tested>,
     seconds: f64,
+    plot: Option<Plot>,
+    /// Is the training that takes longer wanted?
+    training: bool,
 }
 
 impl Argument {
@@ -235,14 +275,34 @@ impl Argument {
         self.parts.push(Part::Text(self.lang.say(en, ko).to_string()));
     }
 
+    /// The library's own words, as they are.
+    fn quote(&mut self, words: &str) {
+        self.parts.push(Part::Quote(words.to_string()));
+    }
+
+    /// In the language of the argument.
+    fn named(&self, english: &str) -> String {
+        match self.lang {
+            Lang::En => english.to_string(),
+            Lang::Ko => crate::korean::translated(english, &[korean::NAMES]),
+        }
+    }
+
     fn number(&mut self, name: &str, value: f64) -> f64 {
-        self.numbers.push(Number { name: name.to_string(), value });
+        self.numbers.push(Number { name: name.to_string(), label: self.named(name), value });
         self.parts.push(Part::Number(self.numbers.len() - 1));
         value
     }
 
-    fn table(&mut self, rows: Vec<Vec<String>>) {
+    fn table(&mut self, mut rows: Vec<Vec<String>>) {
+        rows.iter_mut().flatten().for_each(|cell| *cell = self.named(cell));
         self.parts.push(Part::Table(rows));
+    }
+
+    fn plot(&mut self, [x, y]: [&str; 2], lines: &[(&str, Vec<(f64, f64)>)]) {
+        let lines = lines.iter().map(|(name, points)| (self.named(name), points.clone())).collect();
+        let title = format!("{}  {}", self.row, self.title);
+        self.plot = Some(Plot { title, x: self.named(x), y: self.named(y), lines });
     }
 
     fn test(&mut self, statement: Statement, text: &str, holds: bool) {
@@ -282,6 +342,11 @@ impl Argument {
         &self.tested
     }
 
+    /// Its picture, where one helps.
+    pub fn picture(&self) -> Option<&Plot> {
+        self.plot.as_ref()
+    }
+
     /// Did everything hold?
     pub fn holds(&self) -> bool {
         self.tested.iter().all(|t| t.holds)
@@ -294,19 +359,23 @@ impl Argument {
 
     /// For people.
     pub fn text(&self) -> String {
-        let mut text = format!("{}  {}\n", self.row, self.title);
-        let names = self.numbers.iter().map(|n| width(&n.name)).max().unwrap_or(0).min(44);
+        let mut text = format!("{}\n", wrapped(&format!("{}  {}", self.row, self.title), 0));
+        let names = self.numbers.iter().map(|n| width(&n.label)).max().unwrap_or(0).min(44);
         for part in &self.parts {
             match part {
-                Part::Text(t) => text += &format!("\n{}\n", wrapped(t)),
+                Part::Text(t) => text += &format!("\n{}\n", wrapped(t, 2)),
+                Part::Quote(t) => {
+                    let lines = t.lines().map(|l| wrapped(l.trim(), 4).replacen("    ", "  > ", 1));
+                    text += &format!("\n{}\n", lines.collect::<Vec<_>>().join("\n"));
+                }
                 Part::Table(rows) => {
                     let right: Vec<usize> = (1..rows[0].len()).collect();
                     text += &format!("\n{}", table(rows, &right));
                 }
                 Part::Number(i) => {
                     let n = &self.numbers[*i];
-                    let pad = " ".repeat(names.saturating_sub(width(&n.name)));
-                    let _ = writeln!(text, "  {}{pad}  {}", n.name, short(n.value));
+                    let pad = " ".repeat(names.saturating_sub(width(&n.label)));
+                    let _ = writeln!(text, "  {}{pad}  {}", n.label, short(n.value));
                 }
                 Part::Tested(i) => {
                     let t = &self.tested[*i];
@@ -316,7 +385,8 @@ impl Argument {
                         Statement::CounterExample => self.lang.say("counter-example: ", "반례: "),
                         Statement::Property => self.lang.say("checked: ", "확인: "),
                     };
-                    let _ = writeln!(text, "  {mark} {kind}{}", t.text);
+                    let line = wrapped(&format!("{mark} {kind}{}", t.text), 4);
+                    let _ = writeln!(text, "  {}", line.trim_start());
                 }
             }
         }
@@ -328,20 +398,25 @@ impl Argument {
         let row = rows().find(|r| r.id == self.row);
         let tables: Vec<&Vec<Vec<String>>> =
             self.parts.iter().filter_map(|p| if let Part::Table(t) = p { Some(t) } else { None }).collect();
-        let text: Vec<&str> = self
-            .parts
-            .iter()
-            .filter_map(|p| if let Part::Text(t) = p { Some(t.as_str()) } else { None })
-            .collect();
+        let (mut text, mut quotes) = (Vec::new(), Vec::new());
+        for part in &self.parts {
+            match part {
+                Part::Text(t) => text.push(t.as_str()),
+                Part::Quote(t) => quotes.push(t.as_str()),
+                _ => {}
+            }
+        }
         serde_json::json!({
             "row": self.row,
             "topic": row.map(|r| r.topic),
             "page": row.map(Row::page),
             "title": self.title,
             "text": text,
+            "quotes": quotes,
             "numbers": self.numbers,
             "tables": tables,
             "tested": self.tested,
+            "plot": self.plot,
             "holds": self.holds(),
             "seconds": self.seconds,
         })
@@ -353,18 +428,21 @@ pub(crate) fn short(x: f64) -> String {
     if x == x.trunc() && x.abs() < 1e15 { format!("{x:.0}") } else { nine(x) }
 }
 
-/// Lines of at most a hundred cells.
-fn wrapped(text: &str) -> String {
+/// Lines of at most eighty cells, which begin with so many blanks.
+fn wrapped(text: &str, blanks: usize) -> String {
     let (mut lines, mut line) = (Vec::new(), String::new());
-    for word in text.split_whitespace() {
-        if !line.is_empty() && width(&line) + 1 + width(word) > 98 {
+    for word in text.split(' ').filter(|w| !w.is_empty()) {
+        // The row's two blanks after its name stay.
+        let between = if lines.is_empty() && blanks == 0 && !line.contains(' ') { 2 } else { 1 };
+        if !line.is_empty() && blanks + width(&line) + between + width(word) > 80 {
             lines.push(std::mem::take(&mut line));
         }
         if !line.is_empty() {
-            line.push(' ');
+            line += &" ".repeat(between);
         }
         line += word;
     }
     lines.push(line);
-    lines.iter().map(|l| format!("  {l}")).collect::<Vec<_>>().join("\n")
+    let blanks = " ".repeat(blanks);
+    lines.iter().map(|l| format!("{blanks}{l}")).collect::<Vec<_>>().join("\n")
 }

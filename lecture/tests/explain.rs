@@ -260,6 +260,16 @@ fn one_neuron_of_lenet5_is_explained() {
     assert_eq!(net.call(&x).shape()[..], [1, 10]);
 }
 
+fn hangul(text: &str) -> bool {
+    text.chars().any(|c| ('가'..='힣').contains(&c))
+}
+
+/// Do message and help say it in Korean?
+fn korean(e: &ParseError) -> bool {
+    let [message, help] = [&e.message, &e.help].map(|t| Lang::Ko.words(t));
+    hangul(&message) && (help.is_empty() || hangul(&help))
+}
+
 #[test]
 fn a_mistake_points_at_its_character() {
     for (text, at, message) in [
@@ -278,6 +288,7 @@ fn a_mistake_points_at_its_character() {
     ] {
         let e = Expression::parse(text).unwrap_err();
         assert_eq!((e.at.clone(), e.message.as_str()), (at, message), "{text}");
+        assert!(korean(&e), "{text}: {}", Lang::Ko.words(&e.message));
     }
     let deep = "(".repeat(10_000);
     assert!(Expression::parse(&deep).unwrap_err().message.contains("at most 200 levels"));
@@ -296,7 +307,9 @@ fn a_mistake_points_at_its_character() {
     for (text, at) in
         [("x=3,,", 4..5), ("x", 1..2), ("x=", 2..3), ("x=y", 2..3), ("x=1,x=2", 4..5), ("ln=3", 0..2)]
     {
-        assert_eq!(bindings(text).unwrap_err().at, at, "{text}");
+        let e = bindings(text).unwrap_err();
+        assert_eq!(e.at, at, "{text}");
+        assert!(korean(&e), "{text}: {}", Lang::Ko.words(&e.message));
     }
 }
 
@@ -352,6 +365,44 @@ fn every_format_in_both_languages_holds_the_numbers() {
     let t = slide().titled("<script>\"&");
     let html = t.render(Format::Html, Style::default());
     assert!(html.contains("&lt;script&gt;&quot;&amp;") && !html.contains("<script>\""));
+}
+
+/// In Korean no two English words follow each other, in any format, but for the words of the formats themselves.
+#[test]
+fn korean_is_korean_in_every_format() {
+    let all = [
+        slide(),
+        of("sum(sigmoid(W @ x))", "x=[1,2],W=[[1,-1],[0.5,2]]").unwrap(),
+        of("softmax(W @ x)", "x=[1,2,3,4,5],W=[[1,2,3,4,5],[2,3,4,5,6]]").unwrap(),
+        of("1/x", "x=0").unwrap(),
+        mlp(&[3, 4, 1], "tanh", 0).unwrap(),
+    ];
+    for (t, format) in all.iter().flat_map(|t| {
+        [Format::Text, Format::Latex, Format::Dot, Format::Svg, Format::Html].map(|format| (t, format))
+    }) {
+        let page = t.render(format, Style { lang: Lang::Ko, slides: true, ..Style::default() });
+        // What a reader of the page sees: neither elements nor styles and scripts; of a graph its labels.
+        let mut seen = String::new();
+        let mut rest = page.as_str();
+        while let Some((before, after)) = rest.split_once('<').filter(|_| page.starts_with('<')) {
+            seen += before;
+            let end = ["style", "script"]
+                .into_iter()
+                .find(|e| after.starts_with(e))
+                .map_or(">", |e| if e == "style" { "</style>" } else { "</script>" });
+            rest = after.split_once(end).map_or("", |(_, rest)| rest);
+        }
+        seen += rest;
+        if format == Format::Dot {
+            seen = page.split('"').skip(1).step_by(2).collect::<Vec<_>>().join("\n");
+        }
+        assert!(format == Format::Dot || format == Format::Svg || hangul(&seen), "{format:?}: {seen}");
+        let words: Vec<bool> = seen
+            .split([' ', '\n'])
+            .map(|w| w.len() > 2 && w.chars().all(|c| c.is_ascii_alphabetic()))
+            .collect();
+        assert!(!words.windows(2).any(|w| w[0] && w[1]), "{format:?}: {seen}");
+    }
 }
 
 #[test]

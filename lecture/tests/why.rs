@@ -1,7 +1,9 @@
 //! `why`: every row of the lecture runs, holds, and gives the numbers that its row expects.
 
+use std::collections::BTreeMap;
+
 use cotangent_lecture::{
-    Lang,
+    Lang, lab,
     why::{self, Argument, Statement, TOPICS},
 };
 
@@ -192,45 +194,101 @@ fn every_row_of_the_lecture_is_there_and_tested() {
     assert!(why::rows().all(|r| r.command() == format!("cotangent why {}", r.id)));
 }
 
-/// Each topic has an argument, a counter-example, and a seeded check.
-#[test]
-fn every_topic_has_its_counter_example_and_its_check() {
-    let mut missing = Vec::new();
-    for topic in TOPICS {
-        let kinds: Vec<Statement> = topic
-            .rows()
-            .flat_map(|r| r.argue(Lang::Ko).unwrap().tested().iter().map(|t| t.statement).collect::<Vec<_>>())
-            .collect();
-        for kind in [Statement::Claim, Statement::CounterExample, Statement::Property] {
-            if !kinds.contains(&kind) {
-                missing.push(format!("{}: {kind:?}", topic.name));
-            }
-        }
-    }
-    assert_eq!(missing, [""; 0]);
+/// The longest run of English words in a text, without what stands in backticks.
+fn english(text: &str) -> usize {
+    let plain: String = text.split('`').step_by(2).collect::<Vec<_>>().join(" · ");
+    let word = |w: &&str| w.len() > 1 && w.chars().all(|c| c.is_ascii_alphabetic() || c == '\'');
+    let runs = plain.split(' ').collect::<Vec<_>>();
+    runs.split(|w| !word(w)).map(<[&str]>::len).max().unwrap_or(0)
+}
+
+/// Cells of a terminal: a syllable of Hangul takes two.
+fn cells(line: &str) -> usize {
+    line.chars().map(|c| if ('가'..='힣').contains(&c) { 2 } else { 1 }).sum()
 }
 
 #[test]
-fn both_languages_say_the_same_numbers() {
-    for row in ["C12", "D12", "E9", "F5", "H6"] {
-        let of = |lang| why::named(row).unwrap()[0].argue(lang).unwrap();
-        let (en, ko) = (of(Lang::En), of(Lang::Ko));
-        let numbers =
-            |a: &Argument| a.numbers().iter().map(|n| (n.name.clone(), n.value)).collect::<Vec<_>>();
-        assert_eq!(numbers(&en), numbers(&ko));
-        let hangul = |t: &str| t.chars().any(|c| ('가'..='힣').contains(&c));
-        assert!(hangul(&ko.text()) && !hangul(&en.text()), "{row}");
-        assert_eq!(en.json()["row"], row);
-        assert!(en.json()["numbers"].as_array().is_some_and(|n| !n.is_empty()));
-    }
+fn english_is_noticed() {
+    assert_eq!(
+        ["가중치 two for 셋", "`cotangent why A1` 참", "the largest batch that fits", "E ∇f"].map(english),
+        [2, 0, 5, 0]
+    );
+    assert_eq!([cells("가 a"), cells("− ∇")], [4, 3]);
+}
+
+/// Every row says the same numbers in both languages, Korean is Korean, and both fit into eighty columns. Each topic
+/// has an argument, a counter-example, and a seeded check.
+#[test]
+fn every_row_speaks_both_languages() {
+    let mut kinds: BTreeMap<&str, Vec<Statement>> = BTreeMap::new();
+    let mut wrong = Vec::new();
     for row in why::rows() {
-        assert!(!row.title(Lang::En).is_empty() && !row.title(Lang::Ko).is_empty());
+        let [en, ko] = [Lang::En, Lang::Ko].map(|lang| row.argue(lang).unwrap());
+        kinds.entry(row.topic).or_default().extend(ko.tested().iter().map(|t| t.statement));
+        // Times are not the same twice.
+        let timed = |name: &str| ["seconds", "speed-up"].iter().any(|w| name.contains(w));
+        let numbers = |a: &Argument| -> Vec<(String, u64)> {
+            a.numbers()
+                .iter()
+                .filter(|n| !timed(&n.name))
+                .map(|n| (n.name.clone(), n.value.to_bits()))
+                .collect()
+        };
+        assert_eq!(numbers(&en), numbers(&ko), "{}", row.id);
+        let of = |a: &Argument| a.tested().iter().map(|t| (t.statement, t.holds)).collect::<Vec<_>>();
+        assert_eq!(of(&en), of(&ko), "{}", row.id);
+        let said = ko.json();
+        let strings = |v: &serde_json::Value| {
+            v.as_array().unwrap().iter().map(|s| s.as_str().unwrap().to_string()).collect()
+        };
+        let mut all: Vec<String> = strings(&said["text"]);
+        all.push(row.title(Lang::Ko).to_string());
+        all.extend(ko.tested().iter().map(|t| t.text.clone()));
+        all.extend(ko.numbers().iter().map(|n| n.label.clone()));
+        for table in said["tables"].as_array().unwrap() {
+            table.as_array().unwrap().iter().for_each(|r| all.extend::<Vec<String>>(strings(r)));
+        }
+        wrong.extend(all.iter().filter(|t| english(t) > 1).map(|t| format!("{}: English: {t}", row.id)));
+        for line in en.text().lines().chain(ko.text().lines()).filter(|l| cells(l) > 80) {
+            wrong.push(format!("{}: {} columns: {line}", row.id, cells(line)));
+        }
+        assert!(!en.text().chars().any(|c| ('가'..='힣').contains(&c)), "{}", row.id);
     }
+    for topic in TOPICS {
+        for kind in [Statement::Claim, Statement::CounterExample, Statement::Property] {
+            if !kinds[topic.name].contains(&kind) {
+                wrong.push(format!("{}: no {kind:?}", topic.name));
+            }
+        }
+        if english(topic.title(Lang::Ko)) > 1 {
+            wrong.push(topic.title(Lang::Ko).to_string());
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A15: time to an accuracy by batch size; a goal that is out of reach is said to be.
+#[test]
+fn a15_time_to_an_accuracy_by_batch_size() {
+    let found = lab::to_accuracy(&[16, 64], 1000, 0.6, 4);
+    assert!(
+        found.iter().all(|f| f.reached && f.accuracy >= 0.6 && f.seconds > 0.0 && f.throughput > 0.0),
+        "{found:?}"
+    );
+    assert!(found[0].steps > found[1].steps, "{found:?}");
+    let never = lab::to_accuracy(&[64], 320, 1.0, 2);
+    assert_eq!((never[0].reached, never[0].steps, never[0].epochs), (false, 10, 2.0));
+    let shown = lab::reached(&[found[0].clone(), never[0].clone()]);
+    assert_eq!(shown[2].last().unwrap(), "not reached");
+    assert_ne!(shown[1].last().unwrap(), "not reached");
+    let trains: Vec<&str> = why::rows().filter(|r| r.trains()).map(|r| r.id).collect();
+    assert_eq!(trains, ["A15", "H12"]);
 }
 
 #[test]
 fn an_unknown_word_is_helped() {
     let e = why::named("softmax").err().unwrap().to_string();
+    assert!(Lang::Ko.words(e.lines().next().unwrap()).contains("주제나 행이 없습니다"), "{e}");
     assert!(e.contains("did you mean `softmax-is-argmax`"), "{e}");
     assert!(why::named("A26").is_err() && why::named("").is_err());
     assert_eq!(

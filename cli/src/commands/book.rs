@@ -1,15 +1,16 @@
 //! `cotangent book`: the book as one page that needs no network.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Args;
 use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::console::Console;
 use crate::diagnostic::{Diagnostic, Exit};
+use crate::formula;
 use crate::run_folder::write_file;
 
 /// `cotangent book`
@@ -22,6 +23,12 @@ pub(crate) struct Flags {
     /// Open it at this chapter, such as `order`
     #[arg(long, value_name = "NAME")]
     chapter: Option<String>,
+    /// Be mdBook's preprocessor, which makes MathML of the formulas
+    #[arg(long, hide = true)]
+    preprocess: bool,
+    /// What mdBook asks of a preprocessor: `supports html`
+    #[arg(hide = true, requires = "preprocess")]
+    question: Vec<String>,
 }
 
 const AFTER: &str = "\
@@ -63,6 +70,16 @@ const CHAPTERS: &[(&str, &str)] = chapters![
     "errata",
 ];
 
+macro_rules! pictures {
+    ($($name:literal),* $(,)?) => {
+        &[$((concat!("pictures/", $name), include_str!(concat!("../../../book/src/pictures/", $name)))),*]
+    };
+}
+
+/// Paths and contents of all pictures; `cli/tests/book.rs` runs the commands that draw them.
+const PICTURES: &[(&str, &str)] =
+    pictures!["arms.svg", "crossing.svg", "difference.svg", "graph.svg", "noise.svg", "perceptron.svg",];
+
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--soft:#8881;--link:#0b6bcb}\
 @media(prefers-color-scheme:dark){:root{--link:#6cb6ff}}\
@@ -75,12 +92,16 @@ a{color:var(--link)}section{border-bottom:1px solid var(--line);padding-bottom:2
 pre{overflow:auto;padding:.8rem;background:var(--soft);border:1px solid var(--line);border-radius:6px;\
 font:14px/1.4 ui-monospace,monospace}\
 code{font-family:ui-monospace,monospace;font-size:.9em}pre code{font-size:inherit}\
+.formula{overflow-x:auto;margin:1rem 0;font-size:1.15em}img{max-width:100%;height:auto;background:#fff}\
 table{border-collapse:collapse}th,td{border:1px solid var(--line);padding:.3rem .6rem;text-align:left}\
 @media(max-width:50rem){body{display:block}nav{position:static;max-height:none}main{padding:1rem}}\
 @media print{nav{display:none}}";
 
 /// Writes the page, and opens it where somebody can see it.
 pub(crate) fn run(flags: &Flags, console: &mut Console) -> Result<Exit, Diagnostic> {
+    if flags.preprocess {
+        return preprocess(&flags.question, console);
+    }
     if let Some(name) = &flags.chapter
         && !CHAPTERS.iter().any(|(known, _)| known == name)
     {
@@ -159,7 +180,9 @@ fn page() -> String {
     for (name, source) in CHAPTERS {
         list.push_str(&format!("<a href=\"#{name}\">{}</a>\n", title(source)));
         body.push_str(&format!("<section id=\"{name}\">\n"));
-        let events = Parser::new_ext(source, Options::ENABLE_TABLES).map(inside);
+        // A formula that cannot be shown stands as it was written; the tests want none.
+        let source = formula::rendered(source).unwrap_or_else(|| source.to_string());
+        let events = Parser::new_ext(&source, Options::ENABLE_TABLES).map(inside);
         html::push_html(&mut body, events);
         body.push_str("</section>\n");
     }
@@ -171,13 +194,66 @@ fn page() -> String {
     )
 }
 
-/// Links between chapters stay on the page; a chapter's headings stand below the book's.
+/// mdBook's side of it: `[context, book]` comes in, the book goes out with its formulas as MathML.
+fn preprocess(question: &[String], console: &mut Console) -> Result<Exit, Diagnostic> {
+    match question {
+        [] => {}
+        [ask, renderer] if ask == "supports" => {
+            return Ok(if renderer == "html" { Exit::Success } else { Exit::Failure });
+        }
+        _ => {
+            return Err(Diagnostic::new(Exit::Usage, "`--preprocess`: expected nothing, or `supports html`"));
+        }
+    }
+    let wrong = |what: String| Diagnostic::new(Exit::Data, format!("stdin: {what}")).help("mdBook writes it");
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(|e| wrong(e.to_string()))?;
+    let mut both: Value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    let Some(book) = both.get_mut(1) else { return Err(wrong("expected `[context, book]`".into())) };
+    formulas(book).map_err(wrong)?;
+    console.print_json(book)?;
+    Ok(Exit::Success)
+}
+
+/// Every `content` in a tree of chapters.
+fn formulas(tree: &mut Value) -> Result<(), String> {
+    match tree {
+        Value::Array(list) => list.iter_mut().try_for_each(formulas),
+        Value::Object(map) => map.iter_mut().try_for_each(|(key, value)| match value {
+            Value::String(text) if key == "content" => {
+                *text = formula::rendered(text).ok_or("a formula that cannot be read")?;
+                Ok(())
+            }
+            value => formulas(value),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A picture as a link that holds it.
+fn drawn(svg: &str) -> String {
+    let mut link = String::from("data:image/svg+xml,");
+    for c in svg.chars() {
+        match c {
+            '%' | '#' | '"' | '<' | '>' | '&' | '\n' => link += &format!("%{:02X}", c as u32),
+            c => link.push(c),
+        }
+    }
+    link
+}
+
+/// Links between chapters stay on the page; pictures are held by it; a chapter's headings stand below the book's.
 fn inside(event: Event<'_>) -> Event<'_> {
     match event {
         Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
             let name = dest_url.strip_suffix(".md").filter(|n| CHAPTERS.iter().any(|(known, _)| known == n));
             let dest_url = name.map_or(dest_url.clone(), |n| CowStr::from(format!("#{n}")));
             Event::Start(Tag::Link { link_type, dest_url, title, id })
+        }
+        Event::Start(Tag::Image { link_type, dest_url, title, id }) => {
+            let picture = PICTURES.iter().find(|(path, _)| **path == *dest_url);
+            let dest_url = picture.map_or(dest_url.clone(), |(_, svg)| CowStr::from(drawn(svg)));
+            Event::Start(Tag::Image { link_type, dest_url, title, id })
         }
         Event::Start(Tag::Heading { level: HeadingLevel::H2, id, classes, attrs }) => {
             Event::Start(Tag::Heading { level: HeadingLevel::H3, id, classes, attrs })
@@ -221,15 +297,49 @@ mod tests {
     #[test]
     fn the_page_needs_nothing_else() {
         let page = page();
-        for word in ["<script", "<link", "<img", "src=", "http:", "https:", "url("] {
+        for word in ["<script", "<link", "https:"] {
             assert!(!page.contains(word), "{word}");
         }
+        // What a picture is made of stands in the page.
+        let images: Vec<&str> = page.split("<img src=\"").skip(1).collect();
+        assert_eq!(images.len(), PICTURES.len());
+        assert_eq!(page.matches("src=\"").count(), PICTURES.len());
+        let data = images.iter().map(|i| i.split('"').next().unwrap());
+        assert!(data.clone().all(|d| d.starts_with("data:image/svg+xml,%3Csvg") && !d.contains(['<', '>'])));
+        // Beside the names of SVG's and MathML's elements nothing is addressed.
+        let shown = data.fold(page.clone(), |page, d| page.replace(d, ""));
+        assert!(!shown.contains("http:") && !shown.contains("url("));
+        assert!(page.matches("<math").count() > 10 && !page.contains("$$"));
         for link in page.split("href=\"").skip(1) {
             let to = link.split('"').next().unwrap();
             let name = to.strip_prefix('#').unwrap_or_else(|| panic!("{to} leads elsewhere"));
             assert!(page.contains(&format!("<section id=\"{name}\">")), "{to}");
         }
         assert!(page.matches("<section").count() == CHAPTERS.len() && page.contains("<table>"));
+    }
+
+    /// Each picture stands in a chapter, and every formula can be shown.
+    #[test]
+    fn pictures_and_formulas_are_known() {
+        for (path, svg) in PICTURES {
+            assert!(
+                svg.starts_with("<svg") && CHAPTERS.iter().any(|(_, s)| s.contains(&format!("]({path})"))),
+                "{path}"
+            );
+        }
+        for (name, source) in CHAPTERS {
+            assert!(formula::rendered(source).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn mdbook_s_tree_comes_back_with_formulas() {
+        let mut tree = json!({"items": [{"Chapter": {"name": "$$a$$", "content": "$$x^2$$", "sub_items": [{"content": "b"}]}}]});
+        formulas(&mut tree).unwrap();
+        let chapter = &tree["items"][0]["Chapter"];
+        assert!(chapter["content"].as_str().unwrap().contains("<msup>"));
+        assert_eq!((&chapter["name"], &chapter["sub_items"][0]["content"]), (&json!("$$a$$"), &json!("b\n")));
+        assert!(formulas(&mut json!({"content": "$$\\wrong$$"})).is_err());
     }
 
     /// Every row of the lecture stands in its chapter's table, in the words of `why --rows`.

@@ -2,27 +2,42 @@
 
 use std::fs;
 
-use cotangent::data::{Dataset, Images};
-use cotangent_lecture::explain::{
-    Expression, Format, ParseError, Style, Trace, bindings, expression, mlp, neuron,
+use cotangent::data::Dataset;
+use cotangent_lecture::{
+    Lang,
+    explain::{Expression, Format, ParseError, Style, Trace, bindings, expression, mlp, neuron},
 };
 
 use super::trained;
 use crate::console::Console;
+use crate::data::{Data, Known, count};
 use crate::diagnostic::{Diagnostic, Exit, Place};
-use crate::flags::{Explain, Global};
+use crate::flags::{Explain, Global, language};
 use crate::model;
 
 /// Explains an expression, a perceptron, or one neuron.
 pub(crate) fn run(flags: &Explain, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
+    let lang = language(flags.lang);
+    explain(flags, lang, global, console).map_err(|e| e.reworded(|text| lang.words(text)))
+}
+
+fn explain(flags: &Explain, lang: Lang, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
     let trace = match (&flags.neuron, &flags.mlp, &flags.expression) {
         (Some(word), ..) => neuron_of(flags, word)?,
         (_, Some(widths), _) => mlp(widths, &flags.activation, flags.seed)
             .map_err(|e| Diagnostic::from(e).exiting(Exit::Usage))?,
-        (.., text) => of_expression(flags, text.as_deref().unwrap_or_default())?,
+        (.., Some(text)) => of_expression(flags, text)?,
+        _ => {
+            return Err(Diagnostic::new(Exit::Usage, "there is nothing to explain")
+                .help("an expression at a point: `cotangent explain 'x*sin(x)' --at x=1`")
+                .help("a small perceptron: `cotangent explain --mlp 2,3,1`")
+                .help(
+                    "one neuron of a trained network: `cotangent explain --neuron fc2:17 --run runs/latest`",
+                ));
+        }
     };
     let format = if global.json { Format::Json } else { flags.format };
-    let text = trace.render(format, Style { mode: flags.mode, lang: flags.lang, slides: flags.slides });
+    let text = trace.render(format, Style { mode: flags.mode, lang, slides: flags.slides });
     match &flags.out {
         None => console.print(&text)?,
         Some(path) => {
@@ -59,25 +74,17 @@ fn neuron_of(flags: &Explain, word: &str) -> Result<Trace, Diagnostic> {
     let (_, checkpoint) = trained(&flags.run)?;
     let (network, _) = model::restore(&checkpoint, 1)?;
     cotangent::nn::ParametersExt::eval(&network);
-    let (rows, columns) = (cotangent_mnist::ROWS, cotangent_mnist::COLS);
-    if model::input_shape(&checkpoint.about)? != [1, rows, columns] {
-        let title = "the network takes other pictures than the bundled MNIST's";
-        return Err(Diagnostic::new(Exit::Usage, title).help("train one with `cotangent train`"));
-    }
-    let test = cotangent_mnist::test().map_err(|e| Diagnostic::new(Exit::Data, e.to_string()))?;
-    let there = test.labels.len();
+    let about = &checkpoint.about;
+    let mut config = about.config.data.clone();
+    config.resolve().map_err(Diagnostic::from)?;
+    let data = Data::load(&config, about.config.seed, Some(&Known::of(about, false)))?;
+    let there = count(&data.test);
     if flags.image >= there {
-        let title = format!("`--image {}`: there are {there} test images, counted from 0", flags.image);
+        let title = format!("`--image {}`: there are {there} test examples, counted from 0", flags.image);
         return Err(Diagnostic::new(Exit::Usage, title));
     }
-    let size = rows * columns;
-    let pixels = test.images[flags.image * size..(flags.image + 1) * size].to_vec();
-    let how = &checkpoint.about.normalisation;
-    let x = Images::new(pixels, [1, rows, columns], vec![0], 1)?
-        .normalize(&how.mean, &how.std)?
-        .get(&[0])?
-        .swap_remove(0);
+    let x = data.test.get(&[flags.image])?.swap_remove(0);
     let made = neuron(&network, &x, layer, number).map_err(|e| Diagnostic::from(e).exiting(Exit::Usage))?;
-    let title = format!("{}   for test image {}", made.title, flags.image);
+    let title = format!("{}   for test example {}", made.title, flags.image);
     Ok(made.titled(title))
 }

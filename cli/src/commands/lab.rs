@@ -41,7 +41,7 @@ enum Experiment {
     /// Sorted, fixed and fresh orders of the examples
     Orders(Seeds),
     /// Gradient noise scale along a training, from per-example gradients
-    Noise(Noise),
+    Noise(Scale),
     /// The curvature L, and the step sizes that it allows
     Stepsize(Noise),
     /// The largest batch for a memory limit, predicted and measured; what batch sizes buy
@@ -100,6 +100,15 @@ struct Noise {
     /// Examples
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=5000))]
     examples: u32,
+}
+
+#[derive(Args, Debug)]
+struct Scale {
+    #[command(flatten)]
+    problem: Noise,
+    /// Draw the curve into an SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -270,14 +279,28 @@ fn problem(f: &Noise) -> Result<cotangent_lecture::FiniteSum, Diagnostic> {
     study.make().map_err(|e| Diagnostic::new(Exit::Data, e))
 }
 
-fn noise(f: &Noise, console: &mut Console) -> Result<Exit, Diagnostic> {
-    let p = problem(f)?;
+fn noise(f: &Scale, console: &mut Console) -> Result<Exit, Diagnostic> {
+    if let Some(path) = &f.plot {
+        drawing::can_be(path)?;
+    }
+    let p = problem(&f.problem)?;
     let mut theta = Tensor::full([p.dim()], 2.0).cast(DType::F64);
     let alpha = 1.0 / lab::curvature(&p, &theta, 30).max(0.1);
     let mut found = Vec::new();
     for step in (0..=60).step_by(10) {
         found.push((step, p.value(&theta), lab::noise_scale(&p, &theta)));
         (0..10).for_each(|_| theta = &theta - p.gradient(&theta) * alpha);
+    }
+    if let Some(path) = &f.plot {
+        let points = found.iter().map(|(step, _, scale)| (f64::from(*step), *scale)).collect();
+        let svg = lines(&Chart {
+            title: "Gradient noise scale tr(Cov)/‖∇F‖²".into(),
+            x: "step".into(),
+            y: "examples".into(),
+            lines: vec![Line { name: "noise scale".into(), points, dashed: false, colour: 0 }],
+            logarithmic: true,
+        });
+        drawing::write(path, &svg)?;
     }
     let json: Vec<_> =
         found.iter().map(|(s, v, n)| json!({"step": s, "value": v, "noise_scale": n})).collect();

@@ -8,12 +8,19 @@ use cotangent_lecture::{
     explain::{Format, Mode},
 };
 
+/// The language that was asked for, or that of the user's locale.
+pub(crate) fn language(asked: Option<Lang>) -> Lang {
+    let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let locale = || ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(set).unwrap_or_default();
+    asked.unwrap_or_else(|| Lang::of_locale(&locale()))
+}
+
 /// `cotangent explain`
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_EXPLAIN)]
 pub(crate) struct Explain {
     /// What to differentiate, such as 'y*ln(x) + sqrt(y*ln(x))'
-    #[arg(value_name = "EXPRESSION", required_unless_present_any = ["mlp", "neuron"], allow_hyphen_values = true)]
+    #[arg(value_name = "EXPRESSION", allow_hyphen_values = true)]
     pub(crate) expression: Option<String>,
     /// Where: x=3,y=2; vectors and matrices as w=[1,2], A=[[1,2],[3,4]]
     #[arg(long, value_name = "NAME=VALUE,..", conflicts_with_all = ["mlp", "neuron"])]
@@ -27,9 +34,9 @@ pub(crate) struct Explain {
     /// Also show what the lecture's slip, 1/√b instead of 1/(2√b), would give
     #[arg(long)]
     pub(crate) slides: bool,
-    /// English or Korean: en, ko
-    #[arg(long, value_name = "LANG", default_value = "en")]
-    pub(crate) lang: Lang,
+    /// English or Korean: en, ko; else what LC_ALL or LANG says
+    #[arg(long, value_name = "LANG")]
+    pub(crate) lang: Option<Lang>,
     /// A multilayer perceptron with these widths, input first, 1 last, instead of an expression
     #[arg(long, value_name = "WIDTHS", value_delimiter = ',', conflicts_with_all = ["expression", "neuron"])]
     pub(crate) mlp: Option<Vec<usize>>,
@@ -45,7 +52,7 @@ pub(crate) struct Explain {
     /// The run folder or checkpoint of that network
     #[arg(long, value_name = "RUN", default_value = "runs/latest", requires = "neuron")]
     pub(crate) run: PathBuf,
-    /// Which of the bundled MNIST test images it looks at
+    /// Which of that run's test examples it looks at, from 0
     #[arg(long, value_name = "N", default_value_t = 0, requires = "neuron")]
     pub(crate) image: usize,
     /// Write to a file instead of stdout
@@ -61,9 +68,10 @@ t (the transpose). Equal parts are computed once.
 Examples:
   cotangent explain 'y*ln(x) + sqrt(y*ln(x))' --at x=3,y=2
   cotangent explain 'y*ln(x) + sqrt(y*ln(x))' --at x=3,y=2 --slides
-  cotangent explain 'sum(W @ x)' --at 'x=[1,2],W=[[1,-1]]' --format html
+  cotangent explain 'sum(W @ x)' --at 'x=[1,2],W=[[1,-1]]'
+  cotangent explain 'x*sin(x)' --at x=1 --format html --out slider.html
   cotangent explain --mlp 2,3,1 --lang ko
-  cotangent explain --neuron fc2:17 --run runs/latest --image 4 --mode reverse";
+  cotangent explain --neuron fc2:17 --run runs/latest --image 4";
 
 /// `cotangent why`
 #[derive(Args, Debug)]
@@ -75,9 +83,15 @@ pub(crate) struct Why {
     /// List every row with its command and its page
     #[arg(long)]
     pub(crate) rows: bool,
-    /// English or Korean: en, ko
-    #[arg(long, value_name = "LANG", default_value = "en")]
-    pub(crate) lang: Lang,
+    /// Draw what the row computes (A14, C3) into an SVG file
+    #[arg(long, value_name = "FILE", requires = "topic")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Train for real where a row trains (A15, H12): to 98.5 % of MNIST, which takes longer than five seconds
+    #[arg(long, requires = "topic")]
+    pub(crate) train: bool,
+    /// English or Korean: en, ko; else what LC_ALL or LANG says
+    #[arg(long, value_name = "LANG")]
+    pub(crate) lang: Option<Lang>,
 }
 
 const AFTER_WHY: &str = "\
@@ -88,5 +102,7 @@ Examples:
   cotangent why
   cotangent why reverse-mode
   cotangent why C12 --lang ko
+  cotangent why A15 --train
+  cotangent why C3 --plot difference.svg
   cotangent why --rows
   cotangent why A7 --json | jq .numbers";

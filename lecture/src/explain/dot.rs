@@ -11,8 +11,9 @@ fn quoted(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
-pub(super) fn render(t: &Trace, _: Style) -> String {
-    let mut text = format!("digraph explain {{\n  label=\"{}\";\n  rankdir=LR;\n", quoted(&t.title));
+pub(super) fn render(t: &Trace, style: Style) -> String {
+    let mut text =
+        format!("digraph explain {{\n  label=\"{}\";\n  rankdir=LR;\n", quoted(&style.lang.words(&t.title)));
     for (i, n) in t.nodes.iter().enumerate() {
         let shape = match n.kind {
             Kind::Input => "circle",

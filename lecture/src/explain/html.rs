@@ -42,7 +42,7 @@ fn head(cells: &[(&str, bool)]) -> String {
 pub(super) fn render(t: &Trace, style: Style) -> String {
     let lang = style.lang;
     let result = &t.nodes[t.output].name;
-    let title = escaped(&format!("{result} = {}", t.title));
+    let title = escaped(&format!("{result} = {}", lang.words(&t.title)));
     let mut page = format!(
         "<!doctype html>\n<html lang=\"{}\">\n<head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<style>{STYLE}</style></head>\n<body>\n\

@@ -26,7 +26,7 @@ fn value(v: &[f64], shape: &[usize]) -> String {
 }
 
 pub(super) fn render(t: &Trace, style: Style) -> String {
-    let mut text = format!("% {}\n", t.title.replace('\n', " "));
+    let mut text = format!("% {}\n", style.lang.words(&t.title).replace('\n', " "));
     let ko = style.lang == crate::Lang::Ko;
     if ko {
         text += "% \\usepackage{kotex}\n";

@@ -60,7 +60,7 @@ pub(super) fn render(t: &Trace, style: Style) -> String {
     at.iter_mut().for_each(|p| p.1 += AROUND / 2.0);
     let right = at.iter().map(|p| p.0).fold(0.0, f64::max) + WIDTH + MARGIN;
     let bottom = at.iter().map(|p| p.1).fold(0.0, f64::max) + HEIGHT + MARGIN + AROUND / 2.0;
-    let title = escaped(&t.title);
+    let title = escaped(&style.lang.words(&t.title));
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {right} {bottom}\" width=\"{right}\" height=\"{bottom}\" \
          role=\"img\" lang=\"{}\" font-family=\"system-ui, sans-serif\" font-size=\"12\">\n<title>{title}</title>\n\

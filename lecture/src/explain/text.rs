@@ -113,9 +113,21 @@ pub(crate) fn table(rows: &[Vec<String>], right: &[usize]) -> String {
     text
 }
 
-fn reads(t: &Trace, n: &Node, lang: Lang) -> String {
+/// Variables and steps in the order of the computation: number, formula, value.
+pub(super) fn steps(t: &Trace) -> impl Iterator<Item = (&Node, Vec<String>)> {
+    let mut number = 0;
+    t.nodes.iter().filter(|n| n.kind != Kind::Constant).map(move |n| {
+        let step = n.kind == Kind::Step;
+        number += usize::from(step);
+        let label = if step { number } else { 0 };
+        let formula = if step { format!("{} = {}", n.name, n.formula) } else { n.name.clone() };
+        (n, vec![label.to_string(), formula, value(&n.value, &n.shape)])
+    })
+}
+
+fn reads(t: &Trace, n: &Node) -> String {
     if n.reads.is_empty() {
-        return lang.say("–", "–").into();
+        return "–".into();
     }
     let mut names: Vec<&str> = Vec::new();
     for i in &n.reads {
@@ -133,7 +145,7 @@ fn names(t: &Trace, which: &[usize]) -> String {
 pub(super) fn render(t: &Trace, style: Style) -> String {
     let lang = style.lang;
     let result = &t.nodes[t.output].name;
-    let mut text = format!("{result} = {}\n\n", t.title);
+    let mut text = format!("{result} = {}\n\n", lang.words(&t.title));
     text += &graph(t, lang);
     if style.mode.has_forward() {
         text += &forward(t, lang);
@@ -196,20 +208,9 @@ fn forward(t: &Trace, lang: Lang) -> String {
     head.extend(heads(t).into_iter().take(shown));
     head.extend([lang.say("reads", "읽는 노드").into(), lang.say("frees", "해제").into()]);
     let mut rows = vec![head];
-    let mut number = 0;
-    for n in t.nodes.iter().filter(|n| n.kind != Kind::Constant) {
-        let label = match n.kind {
-            Kind::Step => {
-                number += 1;
-                number.to_string()
-            }
-            _ => "0".into(),
-        };
-        let formula =
-            if n.kind == Kind::Step { format!("{} = {}", n.name, n.formula) } else { n.name.clone() };
-        let mut row = vec![label, formula, value(&n.value, &n.shape)];
+    for (n, mut row) in steps(t) {
         row.extend(n.tangents.iter().take(shown).map(|d| value(d, &n.shape)));
-        row.extend([reads(t, n, lang), names(t, &n.frees)]);
+        row.extend([reads(t, n), names(t, &n.frees)]);
         rows.push(row);
     }
     let right: Vec<usize> = [0].into_iter().chain(2..3 + shown).collect();
@@ -238,23 +239,14 @@ fn reverse(t: &Trace, lang: Lang) -> String {
         lang.say("reads", "읽는 노드").into(),
         lang.say("stored for the way back", "되돌아오는 길을 위해 저장").into(),
     ]];
-    let mut number = 0;
-    for n in t.nodes.iter().filter(|n| n.kind != Kind::Constant) {
-        let step = n.kind == Kind::Step;
-        number += usize::from(step);
-        let formula = if step { format!("{} = {}", n.name, n.formula) } else { n.name.clone() };
+    for (n, mut row) in steps(t) {
         let saved: Vec<String> = n.saved.iter().map(|s| format!("{} ({} B)", s.name, s.bytes)).collect();
-        let saved = match (step, saved.is_empty()) {
-            (true, true) => lang.say("nothing", "없음").to_string(),
+        let saved = match (n.kind, saved.is_empty()) {
+            (Kind::Step, true) => lang.say("nothing", "없음").to_string(),
             (_, _) => saved.join(", "),
         };
-        rows.push(vec![
-            if step { number.to_string() } else { "0".into() },
-            formula,
-            value(&n.value, &n.shape),
-            reads(t, n, lang),
-            saved,
-        ]);
+        row.extend([reads(t, n), saved]);
+        rows.push(row);
     }
     text += &table(&rows, &[0, 2]);
     let bytes = t.saved_bytes();

@@ -90,7 +90,7 @@ pub struct Batched {
     pub batch: usize,
     /// Examples a second while training.
     pub throughput: f64,
-    /// The best of four learning rates.
+    /// The best of three learning rates.
     pub rate: f64,
     /// Steps until the training loss was below the goal; the most that were allowed where it never was.
     pub steps: usize,
@@ -105,7 +105,7 @@ pub fn batch_sizes(sizes: &[usize], n: usize, goal: f64) -> Vec<Batched> {
 }
 
 fn best(x: &Tensor, y: &Tensor, size: usize, goal: f64) -> Batched {
-    let rates = [0.01, 0.03, 0.1, 0.3];
+    let rates = [0.03, 0.1, 0.3];
     let found = rates.map(|rate| train(x, y, size, rate, goal));
     found.into_iter().min_by_key(|f| f.steps).unwrap_or(Batched {
         batch: size,
@@ -125,7 +125,7 @@ fn train(x: &Tensor, y: &Tensor, size: usize, rate: f64, goal: f64) -> Batched {
         sgd.step(&inside, &loss.backward());
         loss.detach()
     });
-    let most = 40 * n / size;
+    let most = 20 * n / size;
     let every = (128 / size).max(1);
     let (mut seconds, mut steps, mut epoch) = (0.0, 0usize, 0);
     'all: loop {

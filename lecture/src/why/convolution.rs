@@ -117,7 +117,7 @@ fn g1(a: &mut Argument) {
     }
     a.property(
         "conv(shift x) = shift conv(x) to the bit, 20 draws",
-        "conv(shift x) = shift conv(x) 비트까지, 20번",
+        "conv(옮긴 x) = 옮긴 conv(x), 비트까지, 20번",
         same,
     );
     a.number("fully connected: least change of the output, 20 draws", dense);
@@ -244,7 +244,7 @@ fn g5(a: &mut Argument) {
     a.say("The four numbers of a layer, and how it shows them.", "층의 네 수, 그리고 보이는 모습.");
     let layer = Conv2d::new(3, 6, 5, &Rng::new(5)).stride(2).padding(1);
     let shown = layer.describe();
-    a.say(&shown, &shown);
+    a.quote(&shown);
     a.claim(
         "3→6, 5×5, s2, p1",
         "3→6, 5×5, s2, p1",
@@ -301,7 +301,7 @@ fn g7(a: &mut Argument) {
     a.say("When it is not whole, one may refuse, leave the rest out (PyTorch), or let the last window run over the edge.", "정수가 아니면 거절하거나, 나머지를 버리거나(PyTorch), 마지막 창이 가장자리를 넘게 할 수 있다.");
     let of = |r: Rounding| Conv::default().stride(3).rounding(r).output_size([7, 7], [3, 3]);
     let words = of(Rounding::Strict).err().map(|e| e.to_string()).unwrap_or_default();
-    a.say(&words.replace('\n', " "), &words.replace('\n', " "));
+    a.quote(&words);
     a.claim(
         "strict: the formula with the numbers, and settings that fit",
         "엄격: 수를 넣은 공식과 맞는 설정",

@@ -225,7 +225,7 @@ fn e5(a: &mut Argument) {
     let message = words(|| drop(x.cross_entropy(&Tensor::from([1i64, 2, 3]))));
     let first =
         message.lines().next().unwrap_or_default().split("      at ").next().unwrap_or_default().to_string();
-    a.say(&first, &first);
+    a.quote(&first);
     a.counter(
         "label 3 of 3 classes: position 2, value 3, the range",
         "3부류의 레이블 3: 자리 2, 값 3, 범위",

@@ -258,7 +258,7 @@ fn b6(a: &mut Argument) {
         (order.join(" "), gpu.transfers().1, gpu.clock().0 * 1e6)
     };
     let (order, back, time) = phases(false);
-    a.claim(&format!("the phases: {order}"), &format!("단계: {order}"), order == "send compute receive");
+    a.claim(&format!("the phases: {order}"), "단계: 보내기, 계산, 받기", order == "send compute receive");
     a.number("copies back", back as f64);
     a.number("simulated µs", time);
     let (order, back, slow) = phases(true);
@@ -333,7 +333,7 @@ fn b9(a: &mut Argument) {
     let (x, y) = (Tensor::from([1.0, 2.0]), Tensor::from([3.0, 4.0]).to(&device));
     let before = gpu.transfers();
     let message = attempt(|| &x + &y).err().map(|e| e.to_string()).unwrap_or_default();
-    a.say(&message, &message);
+    a.quote(&message);
     let named = message.contains("add")
         && message.contains("cpu")
         && message.contains("virtual:")

@@ -296,8 +296,8 @@ fn c2(a: &mut Argument) {
     ];
     let mut rows = vec![vec![
         "network".to_string(),
-        "(forward + backward)/forward".into(),
-        "the same of bytes".into(),
+        "both/forward".into(),
+        "of bytes".into(),
         "operations above 5".into(),
     ]];
     let mut worst = 0f64;
@@ -379,14 +379,18 @@ fn c3(a: &mut Argument) {
     let error = a.number("automatic: relative error", (ours / reference - 1.0).abs());
     let mut rows = vec![vec!["h".to_string(), "relative error of the central difference".into()]];
     let mut best = f64::INFINITY;
+    let mut lines = [("central difference", Vec::new()), ("automatic", Vec::new())];
     for i in 1..=12 {
         let h = 10f64.powi(-i);
         let d = (f(&t(1.0 + h)).item() - f(&t(1.0 - h)).item()) / (2.0 * h);
         let e = (d / reference - 1.0).abs();
         best = best.min(e);
+        lines[0].1.push((-f64::from(i), e));
+        lines[1].1.push((-f64::from(i), error.max(f64::EPSILON)));
         rows.push(vec![format!("1e-{i}"), format!("{e:.2e}")]);
     }
     a.table(rows);
+    a.plot(["log₁₀ h", "relative error"], &lines);
     a.number("best difference: relative error", best);
     a.claim("automatic ≤ 1e-15", "자동 미분은 1e-15 이하", error <= 1e-15);
     a.counter(

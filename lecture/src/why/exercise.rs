@@ -280,10 +280,8 @@ fn f7(a: &mut Argument) {
     }
     let first =
         words.lines().next().unwrap_or_default().split("      at ").next().unwrap_or_default().to_string();
-    a.say(
-        &format!("The slide's product, as the library sees it: {first}"),
-        &format!("라이브러리가 본 슬라이드의 곱: {first}"),
-    );
+    a.say("The slide's product, as the library sees it:", "라이브러리가 본 슬라이드의 곱:");
+    a.quote(&first);
     a.number("|right formula − gradient|, 10 draws", worst);
     a.property("equal to 1e-12", "1e-12까지 같다", worst < 1e-12);
     a.counter(

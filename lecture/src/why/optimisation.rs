@@ -741,6 +741,7 @@ fn a14(a: &mut Argument) {
     let noise = omega.iter().map(|w| (w - mean) * (w - mean)).sum::<f64>() / 256.0;
     let mut rows = vec![cells(&["evaluations", "B = 1", "B = 16", "tr(Cov)/‖∇F‖² for B = 1"])];
     let mut better = Vec::new();
+    let mut lines = [("B = 1", Vec::new()), ("B = 16", Vec::new())];
     for evaluations in [16usize, 64, 256, 1024] {
         let error = |b: usize| -> (f64, f64) {
             let mut sum = (0.0, 0.0);
@@ -760,9 +761,12 @@ fn a14(a: &mut Argument) {
         };
         let (one, many) = (error(1), error(16));
         better.push(one.0 < many.0);
+        lines[0].1.push(((evaluations as f64).log2(), one.0));
+        lines[1].1.push(((evaluations as f64).log2(), many.0));
         rows.push(vec![evaluations.to_string(), short(one.0), short(many.0), short(one.1)]);
     }
     a.table(rows);
+    a.plot(["log₂ of evaluations", "squared error of θ"], &lines);
     a.claim(
         "B = 1 wins first, B = 16 last: they cross",
         "처음에는 B = 1, 나중에는 B = 16이 이긴다: 둘은 엇갈린다",
@@ -830,7 +834,45 @@ fn a15(a: &mut Argument) {
     }
     a.table(rows);
     let (first, last) = (&found[0], &found[2]);
-    a.property("larger batches need fewer steps and more examples (softmax regression, 1,000 images, best of four rates each)", "배치가 크면 걸음은 줄고 예제는 더 든다(소프트맥스 회귀, 그림 1,000장, 각각 네 학습률 중 최선)", last.steps < first.steps && last.steps * last.batch > first.steps * first.batch);
+    a.property("larger batches need fewer steps and more examples (softmax regression, 1,000 images, best of three rates each)", "배치가 크면 걸음은 줄고 예제는 더 든다(소프트맥스 회귀, 그림 1,000장, 각각 세 학습률 중 최선)", last.steps < first.steps && last.steps * last.batch > first.steps * first.batch);
+    match a.training {
+        true => a15_train(a),
+        false => a.say(
+            "`cotangent why A15 --train` trains LeNet-5 to 98.5 % of MNIST's test images, by batch size.",
+            "`cotangent why A15 --train`은 배치 크기마다 LeNet-5를 MNIST 시험 정확도 98.5 %까지 학습한다.",
+        ),
+    }
+}
+
+fn a15_train(a: &mut Argument) {
+    a.say(
+        "LeNet-5 on all of MNIST until 98.5 % of the test images are right, for five epochs at most; Adam with the rate \
+         0.002·√(B/64), at most 0.008. Seconds are those of training:",
+        "시험 그림의 98.5 %를 맞힐 때까지, 많아야 5에폭 동안 MNIST 전체로 LeNet-5를 학습한다. Adam, 학습률은 0.002·√(B/64), 0.008 이하. 초는 학습에 든 시간이다:",
+    );
+    let found = lab::to_accuracy(&[16, 64, 256, 1024, 4096], 60_000, 0.985, 5);
+    a.table(lab::reached(&found));
+    let reached = || found.iter().filter(|f| f.reached);
+    let fastest = reached().min_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    let least = a.number("least time to 98.5 %, seconds", fastest.map_or(f64::NAN, |f| f.seconds));
+    a.claim("98.5 % is reached", "98.5 %에 이른다", least.is_finite());
+    a.property(
+        "every batch size that reaches it spends fewer steps than the smaller ones",
+        "배치가 클수록 그때까지의 걸음 수는 적다",
+        reached().is_sorted_by(|a, b| a.steps > b.steps),
+    );
+    let quickest = found.iter().max_by(|a, b| a.throughput.total_cmp(&b.throughput));
+    let (best, most) = (fastest.map_or(0, |f| f.batch), quickest.map_or(0, |f| f.batch));
+    match best == most {
+        true => a.say(
+            "Here the batch size of the highest throughput is also the one that is there first.",
+            "여기서는 처리량이 가장 큰 배치가 가장 먼저 이르기도 한다.",
+        ),
+        false => a.say(
+            &format!("Here B = {most} has the highest throughput, and B = {best} is there first: throughput alone decides nothing."),
+            &format!("여기서 처리량은 B = {most}이 가장 크지만 가장 먼저 이르는 것은 B = {best}이다. 처리량만으로는 정할 수 없다."),
+        ),
+    }
 }
 
 fn a16(a: &mut Argument) {

@@ -515,7 +515,7 @@ fn d13(a: &mut Argument) {
         .unwrap_or_default();
     let first =
         words.lines().next().unwrap_or_default().split("      at ").next().unwrap_or_default().to_string();
-    a.say(&first, &first);
+    a.quote(&first);
     a.counter(
         "labels 1..3 of 3 classes: position, value and range are named",
         "3부류의 레이블 1..3: 자리, 값, 범위를 말한다",
