@@ -14,7 +14,7 @@ use safetensors::tensor::{Dtype, SafeTensors, View, serialize};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::config::Config;
+use crate::config::{Config, as_table};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::run_folder::write_file;
 
@@ -66,6 +66,7 @@ pub(crate) struct About {
     /// The instruction set of the kernels, likewise.
     pub(crate) isa: String,
     /// The settings.
+    #[serde(with = "as_table")]
     pub(crate) config: Config,
     /// Names of the classes, in the order of the model's outputs.
     pub(crate) classes: Vec<String>,

@@ -685,18 +685,43 @@ impl Config {
     /// Each setting on a line, with where its value came from.
     pub(crate) fn listing(&self, origins: &layers::Origins) -> Vec<String> {
         let mut lines = Vec::new();
-        if let Ok(value) = toml::Value::try_from(self) {
-            layers::leaves("", &value, &mut |key, value| {
-                let origin = layers::origin(origins, key);
-                lines.push(format!("  {key} = {value}  ({origin})"));
-            });
-        }
+        layers::leaves("", &self.table().into(), &mut |key, value| {
+            let origin = layers::origin(origins, key);
+            lines.push(format!("  {key} = {value}  ({origin})"));
+        });
         lines
     }
 
     /// The merged configuration as a file that `--config` reads again.
     pub(crate) fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(self)
+    }
+
+    /// The settings as a table, for whatever is not TOML text: reading and writing are compiled for text alone, as
+    /// each form more costs 100 kB.
+    pub(crate) fn table(&self) -> toml::Table {
+        self.to_toml().ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+
+    /// What [`Config::table`] gave, or a part of it.
+    pub(crate) fn from_table(table: &toml::Table) -> Result<Config, toml::de::Error> {
+        toml::from_str(&table.to_string())
+    }
+}
+
+/// A configuration inside of other records, for serde's `with`.
+pub(crate) mod as_table {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Config;
+
+    pub(crate) fn serialize<S: Serializer>(config: &Config, to: S) -> Result<S::Ok, S::Error> {
+        config.table().serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Config, D::Error> {
+        let table = toml::Table::deserialize(from)?;
+        Config::from_table(&table).map_err(|e| serde::de::Error::custom(e.message()))
     }
 }
 

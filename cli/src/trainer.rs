@@ -475,7 +475,7 @@ impl<'c> Trainer<'c> {
     /// Tells machines what begins, and people how to read what follows.
     fn announce(&mut self) {
         let Parts { about, data, device, threads, folder, model, .. } = &self.parts;
-        let config = serde_json::to_value(&about.config).unwrap_or_default();
+        let config = serde_json::to_value(about.config.table()).unwrap_or_default();
         self.console.event(&Event::RunStart(RunStart {
             version: env!("CARGO_PKG_VERSION"),
             run: folder.path(),

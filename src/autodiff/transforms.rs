@@ -38,6 +38,20 @@ pub fn jvp_many(
     at: &[Tensor],
     along: &[Tensor],
 ) -> (Vec<Tensor>, Vec<Tensor>) {
+    push(&mut once(f), at, along)
+}
+
+/// A function of lists behind a pointer, so that what stands around it is compiled once.
+type Function<'a> = &'a mut dyn FnMut(&[Tensor]) -> Vec<Tensor>;
+
+/// A function that is called once, as one that could be called again.
+fn once<F: FnOnce(&[Tensor]) -> Vec<Tensor>>(f: F) -> impl FnMut(&[Tensor]) -> Vec<Tensor> {
+    let mut f = Some(f);
+    move |x| f.take().expect("called once")(x)
+}
+
+#[track_caller]
+fn push(f: Function<'_>, at: &[Tensor], along: &[Tensor]) -> (Vec<Tensor>, Vec<Tensor>) {
     if at.len() != along.len() {
         Error::mistake(format!("jvp: {} tangents for {} inputs", along.len(), at.len())).raise()
     }
@@ -76,6 +90,14 @@ pub fn vjp_many<F: FnOnce(&[Tensor]) -> Vec<Tensor>>(
     f: F,
     at: &[Tensor],
 ) -> (Vec<Tensor>, impl Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync + use<F>) {
+    pull(&mut once(f), at)
+}
+
+#[track_caller]
+fn pull(
+    f: Function<'_>,
+    at: &[Tensor],
+) -> (Vec<Tensor>, impl Fn(&[Tensor]) -> Vec<Tensor> + Send + Sync + use<>) {
     at.iter().for_each(|x| lift(x, "vjp"));
     one_level_up(Mode::Pull, |level, tag| {
         let keys: Vec<u64> = at.iter().map(|_| reverse::new_key()).collect();
@@ -173,14 +195,21 @@ pub fn value_and_grad<const N: usize>(
     f: impl FnOnce([Tensor; N]) -> Tensor,
     at: [&Tensor; N],
 ) -> (Tensor, [Tensor; N]) {
-    let (y, back) = vjp(f, at);
+    let (y, g) = pull_one(&mut once(|x| vec![f(unpack(x.to_vec()))]), &pack(at));
+    (y, unpack(g))
+}
+
+/// The one number that `f` gives, and its gradients.
+#[track_caller]
+fn pull_one(f: Function<'_>, at: &[Tensor]) -> (Tensor, Vec<Tensor>) {
+    let (y, back) = pull(f, at);
+    let y = only(y);
     if y.numel() != 1 {
         Error::mistake(format!("grad: the function must give a single number, got shape {:?}", y.shape()))
             .help("reduce it with `.sum()` or `.mean()`, or use `vjp` or `jacobian`")
             .raise()
     }
-    let ones = y.detach().ones_like();
-    let g = back(&ones);
+    let g = back(&[y.detach().ones_like()]);
     (y, g)
 }
 

@@ -55,13 +55,13 @@ impl Op for Compare {
     fn cpu(&self, call: Call<'_>) {
         let [a, b] = call.inputs else { unreachable!("two operands") };
         let y = call.outputs[0].slice::<bool>();
+        // a > b is b < a.
+        let (a, b) = if matches!(self, Gt | Ge) { (b, a) } else { (a, b) };
         crate::dispatch!(a.dtype, T => match self {
             Eq => strided::zip(a, b, y, |a: T, b: T| a == b),
             Ne => strided::zip(a, b, y, |a: T, b: T| a != b),
-            Lt => strided::zip(a, b, y, |a: T, b: T| a < b),
-            Le => strided::zip(a, b, y, |a: T, b: T| a <= b),
-            Gt => strided::zip(a, b, y, |a: T, b: T| a > b),
-            Ge => strided::zip(a, b, y, |a: T, b: T| a >= b),
+            Lt | Gt => strided::zip(a, b, y, |a: T, b: T| a < b),
+            Le | Ge => strided::zip(a, b, y, |a: T, b: T| a <= b),
         });
     }
 }

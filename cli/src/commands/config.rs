@@ -85,9 +85,7 @@ pub(crate) fn run(flags: &Flags, global: &Global, console: &mut Console) -> Resu
 fn defaults() -> Result<Vec<(String, String)>, Diagnostic> {
     let (config, _) = Layers::default().merge()?;
     let mut found = Vec::new();
-    if let Ok(value) = toml::Value::try_from(config) {
-        leaves("", &value, &mut |key, value| found.push((key.to_string(), value.to_string())));
-    }
+    leaves("", &config.table().into(), &mut |key, value| found.push((key.to_string(), value.to_string())));
     // What it becomes of the bundled examples is no default for others.
     found.iter_mut().filter(|(key, _)| key == "model").for_each(|(_, value)| *value = "\"auto\"".into());
     Ok(found)
@@ -141,12 +139,10 @@ fn show(settings: &Settings, global: &Global, console: &mut Console) -> Result<(
     let (config, origins) = settings.layers(global)?.merge()?;
     if console.json() {
         let mut all = Map::new();
-        if let Ok(value) = toml::Value::try_from(&config) {
-            leaves("", &value, &mut |key, value| {
-                let origin = origin(&origins, key);
-                all.insert(key.into(), json!({ "value": value, "origin": origin }));
-            });
-        }
+        leaves("", &config.table().into(), &mut |key, value| {
+            let origin = origin(&origins, key);
+            all.insert(key.into(), json!({ "value": value, "origin": origin }));
+        });
         return console.print_json(&Value::Object(all));
     }
     config.listing(&origins).iter().try_for_each(|line| console.print(line.trim_start()))

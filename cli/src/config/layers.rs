@@ -149,7 +149,7 @@ impl Layers {
             tree = toml::Value::Table(toml::Table::from_iter([(part.to_string(), tree)]));
         }
         let toml::Value::Table(table) = tree else { unreachable!("a key has at least one part") };
-        table.clone().try_into::<Config>().map_err(|error: toml::de::Error| {
+        Config::from_table(&table).map_err(|error| {
             let unknown = error.message().starts_with("unknown field");
             let span = if unknown { written.key.clone() } else { written.value.clone() };
             explain(error.message(), &prefix, |label| Place {
@@ -171,7 +171,7 @@ impl Layers {
             overlay("", &mut merged, &layer.table, &layer.origin, &mut origins);
         }
         // Every layer was accepted alone, so the types of the merged table are right.
-        let config: Result<Config, _> = merged.try_into();
+        let config = Config::from_table(&merged);
         let mut config = config.map_err(|error| Diagnostic::new(Exit::Usage, error.message()))?;
         config.resolve().map_err(|problem| self.place(&problem))?;
         Ok((config, origins))
@@ -324,9 +324,7 @@ pub(crate) fn known_keys() -> Vec<String> {
         ..Config::default()
     };
     let mut keys = Vec::new();
-    if let Ok(value) = toml::Value::try_from(full) {
-        leaves("", &value, &mut |key, _| keys.push(key.to_string()));
-    }
+    leaves("", &full.table().into(), &mut |key, _| keys.push(key.to_string()));
     keys
 }
 

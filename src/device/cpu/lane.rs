@@ -515,6 +515,8 @@ lane!(__m512d: f64, 8, 32, _mm512_setzero_pd _mm512_set1_pd _mm512_loadu_pd _mm5
 pub(crate) trait Kernel<T: Float> {
     /// The least instruction set that it is made for.
     const LEAST: Isa = Isa::Plain;
+    /// The best one that it gains from.
+    const MOST: Isa = Isa::Avx512;
     /// Do it. Mark it `#[inline(always)]`, and everything hot that it calls.
     ///
     /// # Safety
@@ -574,13 +576,13 @@ pub(crate) fn dispatch_on<T: Float, K: Kernel<T>>(isa: Isa, kernel: K) {
         // SAFETY: this function's features are the register's.
         unsafe { kernel.run::<T::V256>() }
     }
-    match isa {
+    match isa.min(K::MOST) {
         // SAFETY: `isa` has looked for the features.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { avx512(kernel) },
+        Isa::Avx512 if const { K::MOST as u8 >= Isa::Avx512 as u8 } => unsafe { avx512(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { avx2(kernel) },
+        Isa::Avx2 if const { K::MOST as u8 >= Isa::Avx2 as u8 } => unsafe { avx2(kernel) },
         // SAFETY: plain numbers need no features.
         _ if const { K::LEAST as u8 == Isa::Plain as u8 } => unsafe { kernel.run::<Plain<T>>() },
         _ => unreachable!("a kernel for {} or better", K::LEAST.name()),

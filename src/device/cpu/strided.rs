@@ -56,15 +56,65 @@ impl<const K: usize> Rows<K> {
         at.map(|o| o as usize)
     }
 
-    /// `f(first element, its rows)` over blocks of rows, in parallel when there is enough work.
-    fn blocks<U: Send>(&self, y: &mut [U], f: impl Fn(usize, &mut [U]) + Sync) {
-        if self.len == 0 || y.is_empty() {
-            return;
+    /// The elements `from .. to` of the result, in pieces that lie within a row and have at most `most` elements.
+    fn pieces(&self, from: usize, to: usize, most: usize) -> impl Iterator<Item = Piece<K>> {
+        let mut at = from;
+        std::iter::from_fn(move || {
+            let (row, i) = (at / self.len, at % self.len);
+            let n = most.min(self.len - i).min(to - at);
+            let piece = Piece { start: self.start(row), i, n, at: at - from };
+            at += n;
+            (n > 0).then_some(piece)
+        })
+    }
+
+    /// The most elements of a piece: what lies in a row needs no cut.
+    fn most(&self) -> usize {
+        if self.step == [1; K] { usize::MAX } else { RUN }
+    }
+}
+
+/// Elements `i .. i + n` of a row whose operands start at `start`: the elements from `at` on of a task's result.
+struct Piece<const K: usize> {
+    start: [usize; K],
+    i: usize,
+    n: usize,
+    at: usize,
+}
+
+/// Elements of an operand that does not lie in a row, which are brought together before they are worked on.
+const RUN: usize = 256;
+
+/// One operand, as runs without gaps.
+struct Side<'a, T> {
+    x: &'a [T],
+    step: isize,
+    run: SmallVec<[T; RUN]>,
+}
+
+impl<'a, T: Element> Side<'a, T> {
+    fn new(x: &'a [T], step: isize) -> Self {
+        Side { x, step, run: SmallVec::new() }
+    }
+
+    /// Elements `i .. i + n` of the row that starts at `start`.
+    #[inline(always)]
+    fn run(&mut self, start: usize, i: usize, n: usize) -> &[T] {
+        let at = step_by(start, i, self.step);
+        match self.step {
+            1 => return &self.x[at..at + n],
+            // One number for all the row: the first piece is the longest, or as long as any.
+            0 if i > 0 && self.run.len() >= n => {}
+            0 => {
+                self.run.clear();
+                self.run.resize(n, self.x[at]);
+            }
+            step => {
+                self.run.clear();
+                self.run.extend((0..n).map(|k| self.x[step_by(at, k, step)]));
+            }
         }
-        let rows = if y.len() < SPLIT { self.rows } else { (SPLIT / 2).div_ceil(self.len) };
-        threads::chunks_mut(y, rows * self.len, |i, chunk| {
-            chunk.chunks_mut(self.len).enumerate().for_each(|(j, row)| f(i * rows + j, row));
-        });
+        &self.run[..n]
     }
 }
 
@@ -73,20 +123,29 @@ fn step_by(base: usize, i: usize, by: isize) -> usize {
     (base as isize + i as isize * by) as usize
 }
 
+/// Elements of a task's result.
+fn chunk(n: usize) -> usize {
+    if n < SPLIT { n.max(1) } else { SPLIT / 2 }
+}
+
 /// `f(y[i], x[i])`.
 pub(crate) fn update<T: Element, U: Send>(x: &View<'_>, y: &mut [U], f: impl Fn(&mut U, T) + Sync) {
-    let all = x.memory::<T>();
+    runs(x, y, &|x, y| wide(Update { x, y, f: &f }));
+}
+
+/// `f` on runs of both without gaps. As in [`zip_runs`] and [`zip3_runs`], the walk is compiled once for the types
+/// and not for every function.
+fn runs<T: Element, U: Send>(x: &View<'_>, y: &mut [U], f: &(dyn Fn(&[T], &mut [U]) + Sync)) {
+    let (all, chunk) = (x.memory::<T>(), chunk(y.len()));
     if x.layout.is_packed() {
         let x = x.packed::<T>();
-        let chunk = if y.len() < SPLIT { y.len().max(1) } else { SPLIT / 2 };
-        return threads::chunks_mut(y, chunk, |i, y| wide(Update { x: &x[i * chunk..], y, f: &f }));
+        return threads::chunks_mut(y, chunk, |c, y| f(&x[c * chunk..][..y.len()], y));
     }
     let rows = Rows::new([x.layout]);
-    rows.blocks(y, |r, y| {
-        let [at] = rows.start(r);
-        match rows.step {
-            [1] => wide(Update { x: &all[at..], y, f: &f }),
-            [s] => y.iter_mut().enumerate().for_each(|(i, y)| f(y, all[step_by(at, i, s)])),
+    threads::chunks_mut(y, chunk, |c, y| {
+        let mut x = Side::new(all, rows.step[0]);
+        for Piece { start: [a], i, n, at } in rows.pieces(c * chunk, c * chunk + y.len(), rows.most()) {
+            f(x.run(a, i, n), &mut y[at..at + n]);
         }
     });
 }
@@ -102,20 +161,6 @@ impl<T: Copy, U, F: Fn(&mut U, T)> Loop for Update<'_, T, U, F> {
     #[inline(always)]
     fn run(self) {
         self.x.iter().zip(self.y).for_each(|(x, y)| (self.f)(y, *x));
-    }
-}
-
-/// `y[i] = f(x[i])`, without gaps.
-struct Map<'a, T, U, F> {
-    x: &'a [T],
-    y: &'a mut [U],
-    f: &'a F,
-}
-
-impl<T: Copy, U, F: Fn(T) -> U> Loop for Map<'_, T, U, F> {
-    #[inline(always)]
-    fn run(self) {
-        self.x.iter().zip(self.y).for_each(|(x, y)| *y = (self.f)(*x));
     }
 }
 
@@ -175,56 +220,56 @@ pub(crate) fn zip<A: Element, B: Element, U: Send>(
     y: &mut [U],
     f: impl Fn(A, B) -> U + Sync,
 ) {
+    zip_runs(a, b, y, &|a, b, y| wide(Zip { a, b, y, f: &f }));
+}
+
+/// What [`zip_runs`] does to runs.
+type Zipped<'a, A, B, U> = &'a (dyn Fn(&[A], &[B], &mut [U]) + Sync);
+
+fn zip_runs<A: Element, B: Element, U: Send>(
+    a: &View<'_>,
+    b: &View<'_>,
+    y: &mut [U],
+    f: Zipped<'_, A, B, U>,
+) {
     let (av, bv) = (a.memory::<A>(), b.memory::<B>());
     if let ([], []) = (&a.layout.shape[..], &b.layout.shape[..]) {
-        y[0] = f(av[a.layout.offset], bv[b.layout.offset]);
-        return;
+        return f(&av[a.layout.offset..][..1], &bv[b.layout.offset..][..1], &mut y[..1]);
     }
-    let rows = Rows::new([a.layout, b.layout]);
-    let row = |i: usize, j: usize, y: &mut [U]| match rows.step {
-        [1, 1] => wide(Zip { a: &av[i..], b: &bv[j..], y, f: &f }),
-        [1, 0] => {
-            let b = bv[j];
-            wide(Map { x: &av[i..], y, f: &|a| f(a, b) })
+    let (rows, chunk) = (Rows::new([a.layout, b.layout]), chunk(y.len()));
+    threads::chunks_mut(y, chunk, |c, y| {
+        let (mut a, mut b) = (Side::new(av, rows.step[0]), Side::new(bv, rows.step[1]));
+        for Piece { start, i, n, at } in rows.pieces(c * chunk, c * chunk + y.len(), rows.most()) {
+            f(a.run(start[0], i, n), b.run(start[1], i, n), &mut y[at..at + n]);
         }
-        [0, 1] => {
-            let a = av[i];
-            wide(Map { x: &bv[j..], y, f: &|b| f(a, b) })
-        }
-        [s, t] => {
-            y.iter_mut().enumerate().for_each(|(k, y)| *y = f(av[step_by(i, k, s)], bv[step_by(j, k, t)]))
-        }
-    };
-    if rows.rows == 1 && y.len() >= SPLIT {
-        // One long run: cut it anywhere.
-        let ([i, j], [s, t]) = (rows.start(0), rows.step);
-        let chunk = SPLIT / 2;
-        return threads::chunks_mut(y, chunk, |c, y| {
-            row(step_by(i, c * chunk, s), step_by(j, c * chunk, t), y)
-        });
-    }
-    rows.blocks(y, |r, y| {
-        let [i, j] = rows.start(r);
-        row(i, j, y)
     });
 }
 
 /// `y[i] = f(a[i], b[i], c[i])`.
 pub(crate) fn zip3<A: Element, B: Element, C: Element, U: Send>(
-    [a, b, c]: [&View<'_>; 3],
+    x: [&View<'_>; 3],
     y: &mut [U],
     f: impl Fn(A, B, C) -> U + Sync,
 ) {
-    let (av, bv, cv) = (a.memory::<A>(), b.memory::<B>(), c.memory::<C>());
-    let rows = Rows::new([a.layout, b.layout, c.layout]);
-    rows.blocks(y, |r, y| {
-        let ([i, j, k], [s, t, u]) = (rows.start(r), rows.step);
-        if rows.step == [1; 3] {
-            return wide(Zip3 { x: (&av[i..], &bv[j..], &cv[k..]), y, f: &f });
+    zip3_runs(x, y, &|a, b, c, y| wide(Zip3 { x: (a, b, c), y, f: &f }));
+}
+
+/// What [`zip3_runs`] does to runs.
+type Zipped3<'a, A, B, C, U> = &'a (dyn Fn(&[A], &[B], &[C], &mut [U]) + Sync);
+
+fn zip3_runs<A: Element, B: Element, C: Element, U: Send>(
+    x: [&View<'_>; 3],
+    y: &mut [U],
+    f: Zipped3<'_, A, B, C, U>,
+) {
+    let (av, bv, cv) = (x[0].memory::<A>(), x[1].memory::<B>(), x[2].memory::<C>());
+    let (rows, chunk) = (Rows::new(x.map(|x| x.layout)), chunk(y.len()));
+    threads::chunks_mut(y, chunk, |t, y| {
+        let [s, r, q] = rows.step;
+        let (mut a, mut b, mut c) = (Side::new(av, s), Side::new(bv, r), Side::new(cv, q));
+        for Piece { start, i, n, at } in rows.pieces(t * chunk, t * chunk + y.len(), rows.most()) {
+            f(a.run(start[0], i, n), b.run(start[1], i, n), c.run(start[2], i, n), &mut y[at..at + n]);
         }
-        y.iter_mut().enumerate().for_each(|(n, y)| {
-            *y = f(av[step_by(i, n, s)], bv[step_by(j, n, t)], cv[step_by(k, n, u)]);
-        });
     });
 }
 

@@ -21,7 +21,7 @@ use crate::context::outside;
 /// assert_eq!(sum.into_inner(), 10);
 /// ```
 pub fn parallel(tasks: usize, f: impl Fn(usize) + Sync) {
-    if tasks <= 1 || alone() { (0..tasks).for_each(f) } else { spread(tasks, &f) }
+    each(tasks, &f)
 }
 
 thread_local!(static SERIAL: Cell<bool> = const { Cell::new(false) });
@@ -62,10 +62,15 @@ pub(crate) fn serially<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Behind a pointer, so that what the pool needs is compiled once and not for every kernel.
-fn spread(tasks: usize, f: &(dyn Fn(usize) + Sync)) {
-    // A thread that waits may run another's job: its context must not be there then.
-    outside(|| (0..tasks).into_par_iter().with_max_len(1).for_each(f));
+/// Behind a pointer, so that what the pool needs is compiled once and not for every kernel, and each kernel once.
+#[inline(never)]
+fn each(tasks: usize, f: &(dyn Fn(usize) + Sync)) {
+    if tasks <= 1 || alone() {
+        (0..tasks).for_each(f)
+    } else {
+        // A thread that waits may run another's job: its context must not be there then.
+        outside(|| (0..tasks).into_par_iter().with_max_len(1).for_each(f));
+    }
 }
 
 /// `f(i, data[i·chunk .. (i + 1)·chunk])` for every chunk, possibly at the same time; the last may be shorter.
@@ -77,14 +82,9 @@ fn spread(tasks: usize, f: &(dyn Fn(usize) + Sync)) {
 /// assert_eq!(y, [0, 0, 1, 1, 2]);
 /// ```
 pub fn chunks_mut<T: Send>(data: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-    let chunk = chunk.max(1);
-    if data.len() <= chunk || alone() {
-        data.chunks_mut(chunk).enumerate().for_each(|(i, part)| f(i, part));
-    } else {
-        let (n, parts) = (data.len(), Parts::new(data));
-        // SAFETY: no two tasks have the same chunk.
-        spread(n.div_ceil(chunk), &|i| f(i, unsafe { parts.slice(i * chunk..n.min((i + 1) * chunk)) }));
-    }
+    let (n, chunk, parts) = (data.len(), chunk.max(1), Parts::new(data));
+    // SAFETY: no two tasks have the same chunk.
+    each(n.div_ceil(chunk), &|i| f(i, unsafe { parts.slice(i * chunk..n.min((i + 1) * chunk)) }));
 }
 
 /// One slice that several tasks write at the same time, each its own elements.

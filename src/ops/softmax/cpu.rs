@@ -8,6 +8,7 @@ use crate::{
     device::cpu::{
         Call,
         float::Float,
+        isa::Isa,
         lane::{Kernel, Lane, dispatch},
         threads::chunks_mut,
     },
@@ -24,6 +25,8 @@ fn each(len: usize, k: usize) -> usize {
 
 /// A number with exponentials of whole registers.
 pub(crate) trait Exp: Float {
+    /// The best instruction set that its exponentials gain from.
+    const MOST: Isa;
     /// `eˣ`.
     ///
     /// # Safety
@@ -31,6 +34,7 @@ pub(crate) trait Exp: Float {
     unsafe fn exps<V: Lane<Self>>(x: V) -> V;
 }
 impl Exp for f32 {
+    const MOST: Isa = Isa::Avx512;
     #[inline(always)]
     unsafe fn exps<V: Lane<f32>>(x: V) -> V {
         // SAFETY: the caller's.
@@ -38,16 +42,30 @@ impl Exp for f32 {
     }
 }
 impl Exp for f64 {
+    const MOST: Isa = Isa::Plain;
     #[inline(always)]
     unsafe fn exps<V: Lane<f64>>(x: V) -> V {
-        let mut y = [0.0; 16];
-        // SAFETY: the caller's; there is room for the numbers.
-        unsafe {
-            x.store(y.as_mut_ptr());
-            y[..V::N].iter_mut().for_each(|y| *y = y.exp());
-            V::load(y.as_ptr())
-        }
+        // SAFETY: the caller's.
+        unsafe { one_by_one(x, f64::exp) }
     }
+}
+
+/// `f` of each number, with no instructions for registers.
+#[inline(always)]
+unsafe fn one_by_one<T: Float, V: Lane<T>>(x: V, f: fn(T) -> T) -> V {
+    let mut y = [T::ZERO; 16];
+    // SAFETY: the caller's; there is room for the numbers.
+    unsafe {
+        x.store(y.as_mut_ptr());
+        all(&mut y[..V::N], f);
+        V::load(y.as_ptr())
+    }
+}
+
+/// Behind a call, as it is the same for every instruction set.
+#[inline(never)]
+fn all<T: Float>(y: &mut [T], f: fn(T) -> T) {
+    y.iter_mut().for_each(|y| *y = f(*y));
 }
 
 /// One row of `k` numbers, the last register of it perhaps not full.
@@ -179,7 +197,7 @@ impl<T: Exp> Side<T> {
     /// # Safety
     /// The processor has `V`'s instruction set.
     #[inline(always)]
-    unsafe fn max_and_sum<V: Lane<T>, const KEEP: bool>(&mut self, k: usize) -> (V, V) {
+    unsafe fn max_and_sum<V: Lane<T>>(&mut self, k: usize, keep: bool) -> (V, V) {
         // SAFETY: the caller's; a row of the square holds a register.
         unsafe {
             let (mut max, mut sum) = (V::splat(T::NEG_INFINITY), V::zero());
@@ -189,24 +207,12 @@ impl<T: Exp> Side<T> {
             for x in &mut self.0[..k] {
                 let e = T::exps(V::load(x.as_ptr()).sub(max));
                 sum = sum.add(e);
-                if KEEP {
+                if keep {
                     e.store(x.as_mut_ptr());
                 }
             }
             (max, sum)
         }
-    }
-}
-
-/// The logarithm of each number.
-#[inline(always)]
-unsafe fn ln<T: Float, V: Lane<T>>(x: V) -> V {
-    let mut y = [T::ZERO; 16];
-    // SAFETY: the caller's; there is room for the numbers.
-    unsafe {
-        x.store(y.as_mut_ptr());
-        y[..V::N].iter_mut().for_each(|y| *y = y.ln());
-        V::load(y.as_ptr())
     }
 }
 
@@ -230,6 +236,7 @@ struct Rows<'a, T> {
 }
 
 impl<T: Exp> Kernel<T> for Rows<'_, T> {
+    const MOST: Isa = T::MOST;
     #[inline(always)]
     unsafe fn run<V: Lane<T>>(self) {
         let k = self.k;
@@ -241,30 +248,35 @@ impl<T: Exp> Kernel<T> for Rows<'_, T> {
             let (row, y) = (Row { x: x.as_ptr(), k }, y.as_mut_ptr());
             // SAFETY: `V`'s instruction set is here, as the caller promises; `x` and `y` are of `k` numbers.
             unsafe {
+                let target = match self.make {
+                    Make::Slope { targets, ignored, .. } => match class(targets[r], k) {
+                        Some(target) if ignored != Some(targets[r]) => target,
+                        _ => {
+                            (0..k).for_each(|i| *y.add(i) = T::ZERO);
+                            continue;
+                        }
+                    },
+                    _ => 0,
+                };
+                // The logarithm has no use for the terms, and overwrites them.
+                let (max, sum) = row.max_and_sum::<V, true>(y);
+                let made = Row { x: y, k };
                 match self.make {
                     Make::Log => {
-                        let (max, sum) = row.max_and_sum::<V, false>(std::ptr::null_mut());
                         let (max, log) = (V::splat(max), V::splat(sum.ln()));
                         for i in (0..k).step_by(V::N) {
                             row.put(row.at::<V>(i).sub(max).sub(log), y, i);
                         }
                     }
                     Make::Softmax => {
-                        let (_, sum) = row.max_and_sum::<V, true>(y);
-                        let (made, sum) = (Row { x: y, k }, V::splat(sum));
+                        let sum = V::splat(sum);
                         for i in (0..k).step_by(V::N) {
                             row.put(made.at::<V>(i).div(sum), y, i);
                         }
                     }
-                    Make::Slope { targets, ignored, c } => {
-                        let Some(target) = class(targets[r], k).filter(|_| ignored != Some(targets[r]))
-                        else {
-                            (0..k).for_each(|i| *y.add(i) = T::ZERO);
-                            continue;
-                        };
-                        let (_, sum) = row.max_and_sum::<V, true>(y);
+                    Make::Slope { c, .. } => {
                         let at = *y.add(target);
-                        let (made, by, factor) = (Row { x: y, k }, V::splat(sum), V::splat(c[r]));
+                        let (by, factor) = (V::splat(sum), V::splat(c[r]));
                         for i in (0..k).step_by(V::N) {
                             row.put(made.at::<V>(i).div(by).mul(factor), y, i);
                         }
@@ -286,14 +298,14 @@ impl<T: Exp> Rows<'_, T> {
             let mut side = Side::new(x, k);
             // SAFETY: the caller's; a row of the square holds a register.
             unsafe {
-                if let Make::Log = self.make {
-                    let (max, sum) = side.max_and_sum::<V, false>(k);
-                    let log = ln(sum);
+                let log = matches!(self.make, Make::Log);
+                let (max, sum) = side.max_and_sum::<V>(k, !log);
+                if log {
+                    let log = one_by_one(sum, T::ln);
                     for x in &mut side.0[..k] {
                         V::load(x.as_ptr()).sub(max).sub(log).store(x.as_mut_ptr());
                     }
                 } else {
-                    let (_, sum) = side.max_and_sum::<V, true>(k);
                     for e in &mut side.0[..k] {
                         V::load(e.as_ptr()).div(sum).store(e.as_mut_ptr());
                     }
@@ -325,6 +337,7 @@ struct Losses<'a, T> {
 }
 
 impl<T: Exp> Kernel<T> for Losses<'_, T> {
+    const MOST: Isa = T::MOST;
     #[inline(always)]
     unsafe fn run<V: Lane<T>>(self) {
         let (k, narrow) = (self.k, (1..=NARROW).contains(&self.k));
@@ -336,9 +349,9 @@ impl<T: Exp> Kernel<T> for Losses<'_, T> {
                 let mut side = Side::new(&self.x[row * k..(row + rows) * k], k);
                 // SAFETY: `V`'s instruction set is here, as the caller promises; there is room for a register.
                 unsafe {
-                    let (m, s) = side.max_and_sum::<V, false>(k);
+                    let (m, s) = side.max_and_sum::<V>(k, false);
                     m.store(max.as_mut_ptr());
-                    ln(s).store(log.as_mut_ptr());
+                    one_by_one(s, T::ln).store(log.as_mut_ptr());
                 }
             }
             *loss = match class(self.targets[row], self.k) {
