@@ -405,6 +405,27 @@ fn korean_is_korean_in_every_format() {
     }
 }
 
+/// Also vectors, matrices and long sums fit into eighty columns, with every number that the wide table had.
+#[test]
+fn explanations_fit_into_a_terminal() {
+    for t in [
+        slide(),
+        mlp(&[2, 3, 1], "sigmoid", 0).unwrap(),
+        of("sum(sigmoid(W @ x))", "x=[1,2],W=[[1,-1],[0.5,2]]").unwrap(),
+        of("x*sin(x) + tanh(x)*exp(x)", "x=1").unwrap(),
+    ] {
+        for lang in [Lang::En, Lang::Ko] {
+            let text = t.render(Format::Text, Style { lang, slides: true, ..Style::default() });
+            for line in text.lines() {
+                let cells: usize = line.chars().map(|c| if hangul(&c.to_string()) { 2 } else { 1 }).sum();
+                assert!(cells <= 80, "{cells}: {line}");
+            }
+            let last = t.nodes[t.output].value[0];
+            assert!(text.contains(&format!("{last:.9}")), "{text}");
+        }
+    }
+}
+
 #[test]
 fn what_is_not_finite_is_said() {
     let t = of("1/x", "x=0").unwrap();

@@ -82,14 +82,13 @@ fn picture(plot: &Plot) -> String {
 }
 
 fn topics(lang: Lang, console: &mut Console) -> Result<Exit, Diagnostic> {
-    let width = TOPICS.iter().map(|t| t.name.len()).max().unwrap_or(0);
     for t in TOPICS {
         let rows: Vec<&str> = t.rows().map(|r| r.id).collect();
         match console.json() {
             true => console.print_json(&json!({"topic": t.name, "title": t.title(lang), "rows": rows}))?,
             false => {
-                console.print(&format!("{:<width$}  {}", t.name, t.title(lang)))?;
-                console.print(&format!("{:<width$}  {}", "", rows.join(" ")))?
+                console.print(&format!("{}  ({})", t.name, rows.join(" ")))?;
+                console.print(&format!("    {}", t.title(lang)))?
             }
         }
     }

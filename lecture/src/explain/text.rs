@@ -90,6 +90,43 @@ pub(crate) fn width(text: &str) -> usize {
     text.chars().map(|c| if wide(c) { 2 } else { 1 }).sum()
 }
 
+/// Columns of a terminal.
+const COLUMNS: usize = 80;
+
+/// The table, or where it is wider than a terminal its rows one below the other, each cell beside its head.
+fn fitting(rows: &[Vec<String>], right: &[usize]) -> String {
+    let whole = table(rows, right);
+    if whole.lines().all(|l| width(l) <= COLUMNS) {
+        return whole;
+    }
+    let head = &rows[0];
+    let widest = head.iter().skip(2).map(|h| width(h)).max().unwrap_or(0);
+    let mut text = String::new();
+    for row in &rows[1..] {
+        text += &broken(&format!("  {:>2}  {}", row[0], row[1]), 8);
+        for (name, cell) in head.iter().zip(row).skip(2).filter(|(_, c)| !c.is_empty() && *c != "–") {
+            text += &format!("        {name}{}  {cell}\n", " ".repeat(widest - width(name)));
+        }
+    }
+    text
+}
+
+/// A line, broken before a `+` where it is wider than a terminal.
+fn broken(line: &str, indent: usize) -> String {
+    let (mut text, mut end) = (String::new(), 0);
+    for (i, term) in line.split(" + ").enumerate() {
+        if i > 0 && end + 3 + width(term) > COLUMNS {
+            text += &format!("\n{}+ {term}", " ".repeat(indent));
+            end = indent + 2 + width(term);
+        } else {
+            let plus = if i > 0 { " + " } else { "" };
+            text += &format!("{plus}{term}");
+            end += plus.len() + width(term);
+        }
+    }
+    text + "\n"
+}
+
 /// A table with a line under its head; columns of numbers to the right.
 pub(crate) fn table(rows: &[Vec<String>], right: &[usize]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -214,7 +251,7 @@ fn forward(t: &Trace, lang: Lang) -> String {
         rows.push(row);
     }
     let right: Vec<usize> = [0].into_iter().chain(2..3 + shown).collect();
-    text += &table(&rows, &right);
+    text += &fitting(&rows, &right);
     let passes = t.passes_forward;
     if passes > shown {
         text += &match lang {
@@ -248,7 +285,7 @@ fn reverse(t: &Trace, lang: Lang) -> String {
         row.extend([reads(t, n), saved]);
         rows.push(row);
     }
-    text += &table(&rows, &[0, 2]);
+    text += &fitting(&rows, &[0, 2]);
     let bytes = t.saved_bytes();
     text += &match lang {
         Lang::En => format!("  {bytes} bytes are stored, each value once\n\n"),
@@ -285,7 +322,7 @@ fn reverse(t: &Trace, lang: Lang) -> String {
         step += usize::from(n.kind == Kind::Step);
     }
     let right: Vec<usize> = (2..2 + shown).collect();
-    text += &table(&rows, &right);
+    text += &fitting(&rows, &right);
     if seeds > shown {
         text += &match lang {
             Lang::En => {
@@ -313,23 +350,24 @@ fn paths(t: &Trace, lang: Lang) -> String {
             continue;
         }
         let symbols: Vec<&str> = p.terms.iter().map(|t| t.symbols.as_str()).collect();
-        text += &format!("  {own} = {}\n", symbols.join(" + "));
         let pad = " ".repeat(own.chars().count());
+        let below = pad.len() + 3;
+        text += &broken(&format!("  {own} = {}", symbols.join(" + ")), below);
         let factors: Vec<&str> =
             p.terms.iter().map(|t| t.factors.as_str()).filter(|f| !f.is_empty()).collect();
         if !factors.is_empty() {
-            text += &format!("  {pad} = {}\n", factors.join(" + "));
+            text += &broken(&format!("  {pad} = {}", factors.join(" + ")), below);
         }
         let values: Option<Vec<f64>> = p.terms.iter().map(|t| t.value).collect();
         if let Some(values) = values {
             let shown: Vec<String> = values.iter().map(|x| nine(*x)).collect();
             let sum = nine(values.iter().sum());
             let line = if values.len() > 1 { format!("{} = {sum}", shown.join(" + ")) } else { sum };
-            text += &format!("  {pad} = {line}\n");
+            text += &broken(&format!("  {pad} = {line}"), below);
         }
         if p.count > 1 && !p.shared.is_empty() {
             let say = lang.say("shared", "공유하면");
-            text += &format!("  {pad} = {}   ({say})\n", p.shared);
+            text += &broken(&format!("  {pad} = {}   ({say})", p.shared), below);
         }
     }
     text

@@ -357,9 +357,9 @@ fn d7(a: &mut Argument) {
 fn d8(a: &mut Argument) {
     a.say(
         "The figure with the widths is lost; ours are 3072→128→32→1, ReLU, logistic loss on labels ±1. Here on generated \
-         pictures of CIFAR-10's shape whose class depends on two patches together; `cotangent lab binary --data DIR` \
-         takes the files of the original.",
-        "폭을 보인 그림은 남아 있지 않다. 우리의 선택은 3072→128→32→1, ReLU, 레이블 ±1의 로지스틱 손실이다. 여기서는 두 부분을 함께 보아야 부류를 알 수 있는, CIFAR-10과 같은 모양의 생성된 그림을 쓴다. 원본 파일은 `cotangent lab binary --data DIR`로 쓴다.",
+         pictures of CIFAR-10's shape whose class depends on two patches together. The original: \
+         `cotangent data get cifar10 --out data`, then `cotangent lab binary --data data/cifar10`.",
+        "폭을 보인 그림은 남아 있지 않다. 우리의 선택은 3072→128→32→1, ReLU, 레이블 ±1의 로지스틱 손실이다. 여기서는 두 부분을 함께 보아야 부류를 알 수 있는, CIFAR-10과 같은 모양의 생성된 그림을 쓴다. 원본 파일은 `cotangent data get cifar10 --out data`로 받아 `cotangent lab binary --data data/cifar10`으로 쓴다.",
     );
     let pictures = lab::patches(600, 8);
     let found = lab::binary(&pictures, &lab::WIDTHS, 6, 8);
