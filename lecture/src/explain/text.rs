@@ -100,12 +100,13 @@ fn fitting(rows: &[Vec<String>], right: &[usize]) -> String {
         return whole;
     }
     let head = &rows[0];
-    let widest = head.iter().skip(2).map(|h| width(h)).max().unwrap_or(0);
+    // A longer name stands out.
+    let widest = head.iter().skip(2).map(|h| width(h)).max().unwrap_or(0).min(10);
     let mut text = String::new();
     for row in &rows[1..] {
         text += &broken(&format!("  {:>2}  {}", row[0], row[1]), 8);
         for (name, cell) in head.iter().zip(row).skip(2).filter(|(_, c)| !c.is_empty() && *c != "–") {
-            text += &format!("        {name}{}  {cell}\n", " ".repeat(widest - width(name)));
+            text += &format!("        {name}{}  {cell}\n", " ".repeat(widest.saturating_sub(width(name))));
         }
     }
     text
