@@ -215,7 +215,10 @@ impl Checkpoint {
         struct Version {
             v: u32,
         }
-        let unreadable = |e: serde_json::Error| bad(format!("describes its run in a way I cannot read: {e}"));
+        let unreadable = |e: serde_json::Error| {
+            bad(format!("describes its run in a way I cannot read: {e}"))
+                .help("take another checkpoint of the run, or train again")
+        };
         let Version { v } = serde_json::from_str(about).map_err(unreadable)?;
         if v != VERSION {
             return Err(bad(format!(

@@ -32,6 +32,10 @@ macro_rules! names {
 mod data;
 pub(crate) mod keys;
 pub(crate) mod layers;
+
+/// Layers of a network at most; tracing more takes longer than anybody waits.
+const MOST_LAYERS: usize = 1000;
+
 mod network;
 
 pub(crate) use data::{DataConfig, DataName, FilterName, Kind, MissingName, SamplerName};
@@ -627,6 +631,10 @@ impl Config {
         must(self.threads <= 1024, "threads", "at most 1024", self.threads, "0 takes one for each core")?;
 
         self.data.resolve()?;
+        if self.layers.len() > MOST_LAYERS {
+            let title = format!("{} layers, and a network has at most {MOST_LAYERS}", self.layers.len());
+            return Err(Problem::new(format!("layers.{MOST_LAYERS}"), title, "leave out the others"));
+        }
         self.model = match (self.model, self.layers.is_empty()) {
             (ModelName::Auto, true) if self.data.name == DataName::Mnist => ModelName::Lenet5,
             (ModelName::Auto | ModelName::Layers, false) => ModelName::Layers,

@@ -100,6 +100,7 @@ impl Diagnostic {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 found.help("free some space, or write elsewhere with `--out DIR`")
             }
+            io::ErrorKind::IsADirectory => found.help("name a file in it"),
             io::ErrorKind::ReadOnlyFilesystem => found.help("write elsewhere with `--out DIR`"),
             _ => found,
         }

@@ -73,7 +73,7 @@ impl Error {
         match error.kind() {
             io::ErrorKind::NotFound => found.help("is the path right? It is taken from the current folder"),
             io::ErrorKind::PermissionDenied => found.help("`ls -l` shows who may read it"),
-            _ => found,
+            _ => found.help("is it the file that was meant?"),
         }
     }
 

@@ -149,7 +149,7 @@ impl Walk<'_> {
         }
         if above.len() >= DEEPEST {
             let text = format!("lies {DEEPEST} folders deep, and no picture is looked for there");
-            return Err(Error::new(path, text));
+            return Err(Error::new(path, text).help("put its pictures higher up"));
         }
         above.push(here);
         for entry in entries(path)? {

@@ -250,6 +250,47 @@ fn weights(from: usize, to: usize, filter: Filter) -> Vec<Vec<(usize, f32)>> {
 }
 
 impl Raw {
+    /// As it was seen, where a camera noted how it was held.
+    fn turned(mut self, orientation: u8) -> Self {
+        fn moved<T: Copy>(v: &[T], samples: usize, [h, w]: [usize; 2], orientation: u8) -> Vec<T> {
+            let (rows, columns) = if orientation >= 5 { (w, h) } else { (h, w) };
+            let from = |r: usize, c: usize| match orientation {
+                2 => (r, w - 1 - c),
+                3 => (h - 1 - r, w - 1 - c),
+                4 => (h - 1 - r, c),
+                5 => (c, r),
+                6 => (h - 1 - c, r),
+                7 => (h - 1 - c, w - 1 - r),
+                8 => (c, w - 1 - r),
+                _ => (r, c),
+            };
+            let places = (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c)));
+            places
+                .flat_map(|(r, c)| {
+                    let (y, x) = from(r, c);
+                    v[(y * w + x) * samples..][..samples].iter().copied()
+                })
+                .collect()
+        }
+        let size = [self.height, self.width];
+        let held = match &self.levels {
+            Levels::U8(v) => v.len(),
+            Levels::U16(v) => v.len(),
+        };
+        if orientation == 1 || held != self.height * self.width * self.samples {
+            return self;
+        }
+        self.levels = match &self.levels {
+            Levels::U8(v) => Levels::U8(moved(v, self.samples, size, orientation)),
+            Levels::U16(v) => Levels::U16(moved(v, self.samples, size, orientation)),
+        };
+        if orientation >= 5 {
+            (self.height, self.width) = (self.width, self.height);
+        }
+        self.done.push(format!("turned as its camera was held (EXIF {orientation})"));
+        self
+    }
+
     fn picture(mut self, name: &Path) -> Result<Picture> {
         let samples = self.width.checked_mul(self.height).and_then(|n| n.checked_mul(self.samples));
         let found = match &self.levels {
@@ -378,6 +419,7 @@ fn jpeg(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
     decoder.decode_headers().map_err(bad)?;
     let (width, height) = decoder.dimensions().ok_or_else(|| damaged(name, "JPEG", "it has no header"))?;
     check_size(width as u64, height as u64, name, limits)?;
+    let turn = decoder.exif().and_then(|exif| orientation(exif)).unwrap_or(1);
     let grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
     let colours = if grey { ColorSpace::Luma } else { ColorSpace::RGB };
     decoder.set_options(options.jpeg_set_out_colorspace(colours));
@@ -386,7 +428,33 @@ fn jpeg(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
     if !bytes.windows(2).rev().any(|end| end == [0xff, 0xd9]) {
         return Err(damaged(name, "JPEG", "it has no end marker").at(Place::Byte(bytes.len() as u64)));
     }
-    Ok(Raw { width, height, samples: if grey { 1 } else { 3 }, levels, palette: false, done: Vec::new() })
+    let raw =
+        Raw { width, height, samples: if grey { 1 } else { 3 }, levels, palette: false, done: Vec::new() };
+    Ok(raw.turned(turn))
+}
+
+/// How a camera was held: 1 to 8, as EXIF counts; nothing where it does not say, or its notes are damaged.
+fn orientation(exif: &[u8]) -> Option<u8> {
+    let exif = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
+    let little = match exif.get(..4)? {
+        b"II*\0" => true,
+        b"MM\0*" => false,
+        _ => return None,
+    };
+    let half = |at: usize| {
+        let two = <[u8; 2]>::try_from(exif.get(at..at.checked_add(2)?)?).ok()?;
+        Some(if little { u16::from_le_bytes(two) } else { u16::from_be_bytes(two) })
+    };
+    let word = |at: usize| {
+        let (a, b) = (u32::from(half(at)?), u32::from(half(at.checked_add(2)?)?));
+        Some(if little { b << 16 | a } else { a << 16 | b })
+    };
+    let first = word(4)? as usize;
+    let entries = usize::from(half(first)?);
+    let entry = (0..entries).map(|i| first + 2 + 12 * i).find(|at| half(*at) == Some(0x0112))?;
+    // One whole number of two bytes, which stands in the entry itself.
+    let value = (half(entry + 2)? == 3 && word(entry + 4)? == 1).then(|| half(entry + 8)).flatten()?;
+    u8::try_from(value).ok().filter(|n| (1..=8).contains(n))
 }
 
 /// Rows of 1, 2, 4 or 8 bits with a palette, or of 16, 24 or 32 bits; not compressed by runs. The crates for it misread
@@ -483,6 +551,10 @@ fn tiff(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
     let most = usize::try_from(limits.pixels.saturating_mul(8)).unwrap_or(usize::MAX);
     (allowed.decoding_buffer_size, allowed.intermediate_buffer_size) = (most, most);
     allowed.ifd_value_size = 1 << 22;
+    // The crate knows no palettes: what they number is read as levels, and coloured here.
+    let numbered = grey_instead(bytes);
+    let palette = numbered.is_some();
+    let bytes = numbered.as_deref().unwrap_or(bytes);
     let mut decoder = TiffDecoder::new(Cursor::new(bytes)).map_err(bad)?.with_limits(allowed);
     let (width, height) = decoder.dimensions().map_err(bad)?;
     check_size(u64::from(width), u64::from(height), name, limits)?;
@@ -498,20 +570,69 @@ fn tiff(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
     let levels = match result {
         DecodingResult::U8(v) => Levels::U8(v),
         DecodingResult::U16(v) => Levels::U16(v),
+        DecodingResult::F32(v) => real(&v, name, &mut done)?,
+        DecodingResult::F64(v) => real(&v.iter().map(|x| *x as f32).collect::<Vec<_>>(), name, &mut done)?,
         _ => return Err(refused("numbers that are not 8 or 16 bits".into())),
     };
     if decoder.more_images() {
         done.push("the first page of several taken".into());
     }
     let (samples, levels) = match (colours, levels) {
-        (ColorType::Gray(8 | 16), levels) => (1, levels),
+        (ColorType::Gray(bits @ (1 | 2 | 4 | 8)), Levels::U8(v)) if palette => {
+            let colours = decoder.get_tag_u16_vec(tiff::tags::Tag::ColorMap).map_err(bad)?;
+            let each = colours.len() / 3;
+            let mut out = Vec::with_capacity(w * h * 3);
+            for i in indices(&v, w, bits) {
+                let i = usize::from(i);
+                if i >= each {
+                    return Err(damaged(name, "TIFF", format!("a pixel has colour {i} of {each}")));
+                }
+                // Of sixteen bits the upper eight.
+                out.extend([i, each + i, 2 * each + i].map(|at| (colours[at] >> 8) as u8));
+            }
+            (3, Levels::U8(out))
+        }
+        (ColorType::Gray(8 | 16 | 32 | 64), levels) => (1, levels),
         (ColorType::GrayA(8 | 16), levels) => (2, levels),
-        (ColorType::RGB(8 | 16), levels) => (3, levels),
+        (ColorType::RGB(8 | 16 | 32 | 64), levels) => (3, levels),
         (ColorType::RGBA(8 | 16), levels) => (4, levels),
         (ColorType::Gray(bits @ (1 | 2 | 4)), Levels::U8(v)) => (1, Levels::U8(unpacked(&v, w, bits))),
         (other, _) => return Err(refused(format!("{other:?}"))),
     };
-    Ok(Raw { width: w, height: h, samples, levels, palette: false, done })
+    Ok(Raw { width: w, height: h, samples, levels, palette, done })
+}
+
+/// The same file, as if the numbers of its palette's colours were levels of grey; nothing for one without a palette.
+fn grey_instead(bytes: &[u8]) -> Option<Vec<u8>> {
+    const INTERPRETATION: u16 = 262;
+    let little = bytes.starts_with(b"II");
+    let half = |at: usize| {
+        let two = <[u8; 2]>::try_from(bytes.get(at..at.checked_add(2)?)?).ok()?;
+        Some(if little { u16::from_le_bytes(two) } else { u16::from_be_bytes(two) })
+    };
+    let four = <[u8; 4]>::try_from(bytes.get(4..8)?).ok()?;
+    let first = if little { u32::from_le_bytes(four) } else { u32::from_be_bytes(four) } as usize;
+    let entries = (0..usize::from(half(first)?)).map(|i| first + 2 + 12 * i);
+    let entry = entries.into_iter().find(|at| half(*at) == Some(INTERPRETATION))?;
+    (half(entry + 8)? == 3).then(|| {
+        let mut changed = bytes.to_vec();
+        let one = if little { 1_u16.to_le_bytes() } else { 1_u16.to_be_bytes() };
+        changed[entry + 8..entry + 10].copy_from_slice(&one);
+        changed
+    })
+}
+
+/// Real numbers as levels: from 0 to 1, to 255, or to 65535, as they are usual; others have no scale that could be known.
+fn real(v: &[f32], name: &Path, done: &mut Vec<String>) -> Result<Levels> {
+    let (low, high) = v.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), x| (l.min(*x), h.max(*x)));
+    let most = [1.0, 255.0, 65535.0].into_iter().find(|most| high <= *most);
+    let (Some(most), true) = (most.filter(|_| low >= 0.0), v.iter().all(|x| x.is_finite())) else {
+        let text = format!("is a TIFF picture of real numbers from {low} to {high}, or of none");
+        return Err(Error::new(name, text)
+            .help("bring them to 0 … 1; or save them as NPY, which keeps real numbers: `npz:DIR`"));
+    };
+    done.push(format!("real numbers from 0 to {most} made 65,536 levels"));
+    Ok(Levels::U16(v.iter().map(|x| (x / most * 65535.0).round() as u16).collect()))
 }
 
 /// Numbers of `bits` bits, rows beginning at whole bytes.

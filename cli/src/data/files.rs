@@ -173,7 +173,7 @@ fn idx(folder: &Path) -> Result<Parts, Diagnostic> {
     }
     if train.shape().contains(&0) {
         let title = format!("{} holds images without a pixel", images.display());
-        return Err(Diagnostic::new(Exit::Data, title));
+        return Err(Diagnostic::new(Exit::Data, title).help("copy or download it again"));
     }
     remarks.extend(mostly_empty(train.labels(), classes, &labels));
     let (mut train, test) = (set(&train), set(&test));
@@ -245,7 +245,7 @@ fn classes(path: &Path) -> Result<usize, Diagnostic> {
         Elements::I32(v) => v.into_iter().map(i64::from).collect(),
         _ => {
             let title = format!("{} holds real numbers, and labels are whole", path.display());
-            return Err(Diagnostic::new(Exit::Data, title));
+            return Err(Diagnostic::new(Exit::Data, title).help("a number that was measured is no class"));
         }
     };
     let (Some(least), Some(most)) = (labels.iter().min(), labels.iter().max()) else {
