@@ -4,8 +4,8 @@ mod scratch;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use scratch::Scratch;
 use serde_json::Value;
