@@ -144,6 +144,13 @@ pub trait Op: Any + Send + Sync {
     /// The kernel for the processor.
     fn cpu(&self, call: cpu::Call<'_>);
 
+    /// The same operation by an algorithm for recorded steps, and its name for plans, where one is faster on these
+    /// operands: its results are this one's within rounding.
+    fn recorded(&self, x: &[Spec]) -> Option<(Arc<dyn Op>, &'static str)> {
+        let _ = x;
+        None
+    }
+
     /// A kernel for [`LANES`] examples side by side, where the operation has one for these operands; see [`Lanes`].
     ///
     /// `x` and `axes` describe one block: `x[i].shape[axes[i]] == LANES`. With `then`, it is the kernel of this

@@ -8,8 +8,9 @@
 pub(crate) mod cpu;
 mod lanes;
 mod sparse;
+mod winograd;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{Attribute, Batch, Cost, Elementwise, Lanes, MaxPool2d, Mode, Op, arithmetic::sum, floats, pool};
 use crate::{
@@ -479,6 +480,9 @@ impl Op for Conv2d {
             cpu::forward(&g, x.packed::<T>(), w.packed(), bias, call.outputs[0].slice(), call.scratch)
         })
     }
+    fn recorded(&self, x: &[Spec]) -> Option<(Arc<dyn Op>, &'static str)> {
+        Winograd::Forward(*self).suits(x)
+    }
     fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
         let ([Some(0), rest @ ..], DType::F32) = (axes, x[0].dtype) else { return None };
         let (relu, then) = match then {
@@ -549,6 +553,9 @@ impl Op for Conv2dInput {
         crate::dispatch!(float g.dtype, T => {
             cpu::input_gradient(&sizes, g.packed::<T>(), w.packed(), call.outputs[0].slice(), call.scratch)
         })
+    }
+    fn recorded(&self, x: &[Spec]) -> Option<(Arc<dyn Op>, &'static str)> {
+        Winograd::Input(*self).suits(x)
     }
     fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
         if *axes != [Some(0), None] || !then.is_empty() || x[0].dtype != DType::F32 {
@@ -643,6 +650,9 @@ impl Op for Conv2dWeight {
             cpu::weight_gradient(&sizes, x.packed::<T>(), g.packed(), call.outputs[0].slice(), call.scratch)
         })
     }
+    fn recorded(&self, x: &[Spec]) -> Option<(Arc<dyn Op>, &'static str)> {
+        Winograd::Weight(*self).suits(x)
+    }
     fn lanes(&self, x: &[Spec], axes: &[Option<usize>], then: &[&dyn Op]) -> Option<Lanes> {
         if *axes != [Some(0), Some(0)] || !then.is_empty() || x[0].dtype != DType::F32 {
             return None;
@@ -663,6 +673,73 @@ impl Op for Conv2dWeight {
         let w = self.outputs(x).ok()?;
         let conv = self.conv.geometry(&x[0].shape, &w[0].shape, &x[1].shape);
         sparse::weight_gradient(conv, pool::lanes::Spread::by(maker, &x[1].shape)?)
+    }
+}
+
+/// A convolution or an adjoint by Winograd's algorithm: what recorded steps put in its place.
+enum Winograd {
+    Forward(Conv2d),
+    Input(Conv2dInput),
+    Weight(Conv2dWeight),
+}
+
+impl Winograd {
+    fn suits(self, x: &[Spec]) -> Option<(Arc<dyn Op>, &'static str)> {
+        let y = self.outputs(x).ok()?;
+        let suits = x[0].dtype == DType::F32 && winograd::suits(&self.sizes(x, &y[0]));
+        suits.then(|| (self.shared(), "by Winograd's algorithm"))
+    }
+    fn plain(&self) -> &dyn Op {
+        match self {
+            Winograd::Forward(op) => op,
+            Winograd::Input(op) => op,
+            Winograd::Weight(op) => op,
+        }
+    }
+    fn sizes(&self, x: &[Spec], y: &Spec) -> cpu::Conv {
+        let (a, b, y) = (&x[0].shape, &x[1].shape, &y.shape);
+        match self {
+            Winograd::Forward(op) => op.conv.geometry(a, b, y),
+            Winograd::Input(op) => op.conv.geometry(y, b, a),
+            Winograd::Weight(op) => op.conv.geometry(a, y, b),
+        }
+    }
+}
+
+impl Op for Winograd {
+    fn name(&self) -> &'static str {
+        self.plain().name()
+    }
+    fn attributes(&self) -> Vec<(&'static str, Attribute)> {
+        self.plain().attributes()
+    }
+    fn outputs(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+        self.plain().outputs(x)
+    }
+    fn linearize(&self, x: &[Tensor], y: &[Tensor], mode: Mode, wanted: &[bool]) -> LinearMap {
+        self.plain().linearize(x, y, mode, wanted)
+    }
+    fn scratch(&self, x: &[Spec]) -> usize {
+        let Ok(y) = self.outputs(x) else { return 0 };
+        let sizes = self.sizes(x, &y[0]);
+        match self {
+            Winograd::Forward(_) => winograd::forward_scratch(&sizes),
+            Winograd::Input(_) => winograd::input_gradient_scratch(&sizes),
+            Winograd::Weight(_) => winograd::weight_gradient_scratch(&sizes),
+        }
+    }
+    fn cpu(&self, call: Call<'_>) {
+        let [a, b, ..] = call.inputs else { unreachable!("two operands") };
+        let specs =
+            [a, b].map(|v| Spec { shape: v.layout.shape, dtype: v.dtype, device: crate::Device::cpu() });
+        let sizes = self.sizes(&specs, &call.outputs[0].spec);
+        let bias = call.inputs.get(2).map(|b| b.packed::<f32>());
+        let (a, b, y) = (a.packed::<f32>(), b.packed::<f32>(), call.outputs[0].slice());
+        match self {
+            Winograd::Forward(_) => winograd::forward(&sizes, a, b, bias, y, call.scratch),
+            Winograd::Input(_) => winograd::input_gradient(&sizes, a, b, y, call.scratch),
+            Winograd::Weight(_) => winograd::weight_gradient(&sizes, a, b, y, call.scratch),
+        }
     }
 }
 

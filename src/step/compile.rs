@@ -187,6 +187,27 @@ impl Compiler {
             }
             self.block_op(**i, LANES).lanes(&specs, axes, &[]).is_some()
         };
+        // The whole batch at once, unless a kernel in blocks leaves most of the work out.
+        let sparse = |i: &usize| {
+            let (op, specs) = (self.block_op(*i, LANES), self.block_specs(*i, LANES));
+            self.p.instructions[*i].inputs.iter().enumerate().any(|(j, slot)| {
+                let maker = self.s.maker[*slot].filter(|m| members.contains(m));
+                maker.is_some_and(|m| {
+                    op.lanes_from(&specs, &self.s.axes[*i], j, &*self.block_op(m, LANES)).is_some()
+                })
+            })
+        };
+        let faster = |i: &&usize| {
+            let x = &self.p.instructions[**i];
+            x.op.recorded(&self.specs(&x.inputs)).is_some()
+        };
+        if let Some(&i) = members.iter().find(faster)
+            && !members.iter().any(sparse)
+        {
+            let name = self.p.instructions[i].op.name();
+            self.note(i, format!("not in blocks: {name} has a faster kernel for the whole batch"));
+            return false;
+        }
         if members.iter().find(offered).is_none() {
             self.note(first, "not in blocks: no operation here has a kernel for examples side by side");
             return false;
@@ -380,8 +401,12 @@ impl Compiler {
 
     /// One instruction on whole values.
     fn single(&mut self, i: usize) {
-        let (op, slots) = (self.p.instructions[i].op.clone(), self.p.instructions[i].inputs.clone());
+        let (mut op, slots) = (self.p.instructions[i].op.clone(), self.p.instructions[i].inputs.clone());
         let specs = self.specs(&slots);
+        if let Some((faster, how)) = op.recorded(&specs) {
+            self.note(i, format!("{} {how}", op.name()));
+            op = faster;
+        }
         let mut inputs = Vec::new();
         for (j, slot) in slots.iter().enumerate() {
             let from = if op.packed(j) { self.see_packed(*slot) } else { self.see(*slot) };

@@ -249,15 +249,25 @@ unsafe fn pack_b<T: Float, V: Lane<T>>(
     }
 }
 
+/// Rows of strips for many rows, beside two registers of columns: the fewest that hold nothing.
+pub(crate) fn strip_rows(rows: usize, registers: usize) -> usize {
+    let all: [usize; 2] = if registers == 32 { [12, 8] } else { [6, 4] };
+    if rows.next_multiple_of(all[1]) < rows.next_multiple_of(all[0]) { all[1] } else { all[0] }
+}
+
 /// A tile of `C` and the strips that it is made of.
-struct Tile<T> {
-    k: usize,
-    a: *const T,
-    b: *const T,
-    c: MatrixMut<T>,
+pub(crate) struct Tile<T> {
+    /// Steps along the strips.
+    pub(crate) k: usize,
+    /// `[k/16][R][16]` (8 of `f64`).
+    pub(crate) a: *const T,
+    /// `[k][Q·N]`.
+    pub(crate) b: *const T,
+    pub(crate) c: MatrixMut<T>,
     /// Rows and columns that `C` has of it.
-    live: [usize; 2],
-    add: bool,
+    pub(crate) live: [usize; 2],
+    /// To what is there.
+    pub(crate) add: bool,
 }
 
 impl<T: Float> Tile<T> {
@@ -266,7 +276,7 @@ impl<T: Float> Tile<T> {
     /// # Safety
     /// As [`gemm`].
     #[inline(always)]
-    unsafe fn run(self, r: usize, q: usize) {
+    pub(crate) unsafe fn run(self, r: usize, q: usize) {
         let isa = current();
         match (r, q) {
             (24, 1) => dispatch_on(isa, Large::<T, 24, 1>(self)),

@@ -183,6 +183,18 @@ pub(crate) unsafe trait Lane<T: Float>: Copy {
     }
 }
 
+/// What is at `p` will be wanted soon. Any address will do: nothing is read.
+#[inline(always)]
+pub(crate) fn prefetch<T>(p: *const T) {
+    // SAFETY: a hint, which every processor of the target has and which never faults.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(p.cast())
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
 /// Four numbers without instructions of their own: the compiler uses what every processor of the target has.
 #[derive(Clone, Copy)]
 pub(crate) struct Plain<T>([T; 4]);
