@@ -92,7 +92,7 @@ a{color:var(--link)}section{border-bottom:1px solid var(--line);padding-bottom:2
 pre{overflow:auto;padding:.8rem;background:var(--soft);border:1px solid var(--line);border-radius:6px;\
 font:14px/1.4 ui-monospace,monospace}\
 code{font-family:ui-monospace,monospace;font-size:.9em}pre code{font-size:inherit}\
-.formula{overflow-x:auto;margin:1rem 0;font-size:1.15em}img{max-width:100%;height:auto;background:#fff}\
+.formula{overflow-x:auto;overflow-y:hidden;padding:.3rem 0;font-size:1.15em}img{max-width:100%;height:auto;background:#fff}\
 table{border-collapse:collapse}th,td{border:1px solid var(--line);padding:.3rem .6rem;text-align:left}\
 @media(max-width:50rem){body{display:block}nav{position:static;max-height:none}main{padding:1rem}}\
 @media print{nav{display:none}}";
