@@ -27,6 +27,7 @@ impl Scratch {
     }
 
     /// The same, run to its end.
+    #[allow(dead_code, reason = "tests of released programs take their own environment")]
     pub(crate) fn run(&self, line: &str) -> Output {
         self.command(line).output().unwrap()
     }
