@@ -7,11 +7,19 @@ use crate::{
     tensor::Tensor,
 };
 
-type Map = dyn Fn(&[Option<Tensor>]) -> Vec<Option<Tensor>> + Send + Sync;
+/// A trait of our own: a `dyn Fn` has each function a second time, for whoever calls it by value.
+trait Map: Send + Sync {
+    fn apply(&self, t: &[Option<Tensor>]) -> Vec<Option<Tensor>>;
+}
+impl<F: Fn(&[Option<Tensor>]) -> Vec<Option<Tensor>> + Send + Sync> Map for F {
+    fn apply(&self, t: &[Option<Tensor>]) -> Vec<Option<Tensor>> {
+        self(t)
+    }
+}
 
 /// `dx ↦ dy` or `ȳ ↦ x̄`, jointly for all operands; `None` stands for zero.
 #[derive(Clone)]
-pub struct LinearMap(Arc<Map>);
+pub struct LinearMap(Arc<dyn Map>);
 
 impl LinearMap {
     /// From tangents of inputs to tangents of outputs, or cotangents of outputs to cotangents of inputs.
@@ -69,6 +77,6 @@ impl LinearMap {
 
     /// Apply it.
     pub fn apply(&self, t: &[Option<Tensor>]) -> Vec<Option<Tensor>> {
-        (self.0)(t)
+        self.0.apply(t)
     }
 }

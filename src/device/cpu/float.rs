@@ -6,7 +6,7 @@ use std::{
     ops::{Add, AddAssign, Div, Mul, Neg, Sub},
 };
 
-use super::{arena::Plain, lane::Lane};
+use super::{arena::Plain, isa::Isa, lane::Lane};
 
 /// `f32` or `f64`: what a kernel needs of a number.
 pub(crate) trait Float:
@@ -27,6 +27,8 @@ pub(crate) trait Float:
     const NEG_INFINITY: Self;
     /// Numbers in 64 bytes, whatever the instruction set: how many examples stand side by side.
     const LANES: usize = 64 / size_of::<Self>();
+    /// The best instruction set that kernels are compiled for, but for products: f64 is there to check others.
+    const MOST: Isa;
     /// The register of AVX-512.
     #[cfg(target_arch = "x86_64")]
     type V512: Lane<Self>;
@@ -42,9 +44,10 @@ pub(crate) trait Float:
 }
 
 macro_rules! float {
-    ($t:ident, $v512:ident, $v256:ident) => {
+    ($t:ident, $v512:ident, $v256:ident, $most:ident) => {
         impl Float for $t {
             const ZERO: Self = 0.0;
+            const MOST: Isa = Isa::$most;
             const NEG_INFINITY: Self = $t::NEG_INFINITY;
             #[cfg(target_arch = "x86_64")]
             type V512 = std::arch::x86_64::$v512;
@@ -65,5 +68,5 @@ macro_rules! float {
         }
     };
 }
-float!(f32, __m512, __m256);
-float!(f64, __m512d, __m256d);
+float!(f32, __m512, __m256, Avx512);
+float!(f64, __m512d, __m256d, Avx2);

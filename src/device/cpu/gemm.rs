@@ -88,6 +88,7 @@ struct Product<'a, T> {
 }
 
 impl<T: Float> Kernel<T> for Product<'_, T> {
+    const MOST: Isa = Isa::Avx512;
     #[inline(always)]
     unsafe fn run<V: Lane<T>>(self) {
         let Product { size: [m, k, n], a, b, c, add, strips: [packed_b, packed_a, square] } = self;
@@ -350,6 +351,7 @@ impl<T: Float> Tile<T> {
 struct Small<T, const R: usize, const Q: usize>(Tile<T>);
 
 impl<T: Float, const R: usize, const Q: usize> Kernel<T> for Small<T, R, Q> {
+    const MOST: Isa = Isa::Avx512;
     #[inline(always)]
     unsafe fn run<V: Lane<T>>(self) {
         // SAFETY: the caller's.
@@ -361,6 +363,7 @@ impl<T: Float, const R: usize, const Q: usize> Kernel<T> for Small<T, R, Q> {
 struct Large<T, const R: usize, const Q: usize>(Tile<T>);
 
 impl<T: Float, const R: usize, const Q: usize> Kernel<T> for Large<T, R, Q> {
+    const MOST: Isa = Isa::Avx512;
     const LEAST: Isa = Isa::Avx512;
 
     #[inline(always)]

@@ -528,7 +528,7 @@ pub(crate) trait Kernel<T: Float> {
     /// The least instruction set that it is made for.
     const LEAST: Isa = Isa::Plain;
     /// The best one that it gains from.
-    const MOST: Isa = Isa::Avx512;
+    const MOST: Isa = T::MOST;
     /// Do it. Mark it `#[inline(always)]`, and everything hot that it calls.
     ///
     /// # Safety

@@ -130,22 +130,31 @@ fn chunk(n: usize) -> usize {
 
 /// `f(y[i], x[i])`.
 pub(crate) fn update<T: Element, U: Send>(x: &View<'_>, y: &mut [U], f: impl Fn(&mut U, T) + Sync) {
-    runs(x, y, &|x, y| wide(Update { x, y, f: &f }));
+    runs(x, y, &|x: &[T], y: &mut [U]| wide(Update { x, y, f: &f }));
 }
 
-/// `f` on runs of both without gaps. As in [`zip_runs`] and [`zip3_runs`], the walk is compiled once for the types
-/// and not for every function.
-fn runs<T: Element, U: Send>(x: &View<'_>, y: &mut [U], f: &(dyn Fn(&[T], &mut [U]) + Sync)) {
+/// What is done to runs without gaps, behind a pointer: the walk over operands is compiled once for their types and
+/// not for every function. (A `dyn Fn` has the function twice.)
+trait OnRuns<X, U>: Sync {
+    fn run(&self, x: X, y: &mut [U]);
+}
+impl<X, U, F: Fn(X, &mut [U]) + Sync> OnRuns<X, U> for F {
+    fn run(&self, x: X, y: &mut [U]) {
+        self(x, y)
+    }
+}
+
+fn runs<T: Element, U: Send>(x: &View<'_>, y: &mut [U], f: &dyn for<'a> OnRuns<&'a [T], U>) {
     let (all, chunk) = (x.memory::<T>(), chunk(y.len()));
     if x.layout.is_packed() {
         let x = x.packed::<T>();
-        return threads::chunks_mut(y, chunk, |c, y| f(&x[c * chunk..][..y.len()], y));
+        return threads::chunks_mut(y, chunk, |c, y| f.run(&x[c * chunk..][..y.len()], y));
     }
     let rows = Rows::new([x.layout]);
     threads::chunks_mut(y, chunk, |c, y| {
         let mut x = Side::new(all, rows.step[0]);
         for Piece { start: [a], i, n, at } in rows.pieces(c * chunk, c * chunk + y.len(), rows.most()) {
-            f(x.run(a, i, n), &mut y[at..at + n]);
+            f.run(x.run(a, i, n), &mut y[at..at + n]);
         }
     });
 }
@@ -220,27 +229,24 @@ pub(crate) fn zip<A: Element, B: Element, U: Send>(
     y: &mut [U],
     f: impl Fn(A, B) -> U + Sync,
 ) {
-    zip_runs(a, b, y, &|a, b, y| wide(Zip { a, b, y, f: &f }));
+    zip_runs(a, b, y, &|(a, b): (&[A], &[B]), y: &mut [U]| wide(Zip { a, b, y, f: &f }));
 }
-
-/// What [`zip_runs`] does to runs.
-type Zipped<'a, A, B, U> = &'a (dyn Fn(&[A], &[B], &mut [U]) + Sync);
 
 fn zip_runs<A: Element, B: Element, U: Send>(
     a: &View<'_>,
     b: &View<'_>,
     y: &mut [U],
-    f: Zipped<'_, A, B, U>,
+    f: &dyn for<'a> OnRuns<(&'a [A], &'a [B]), U>,
 ) {
     let (av, bv) = (a.memory::<A>(), b.memory::<B>());
     if let ([], []) = (&a.layout.shape[..], &b.layout.shape[..]) {
-        return f(&av[a.layout.offset..][..1], &bv[b.layout.offset..][..1], &mut y[..1]);
+        return f.run((&av[a.layout.offset..][..1], &bv[b.layout.offset..][..1]), &mut y[..1]);
     }
     let (rows, chunk) = (Rows::new([a.layout, b.layout]), chunk(y.len()));
     threads::chunks_mut(y, chunk, |c, y| {
         let (mut a, mut b) = (Side::new(av, rows.step[0]), Side::new(bv, rows.step[1]));
         for Piece { start, i, n, at } in rows.pieces(c * chunk, c * chunk + y.len(), rows.most()) {
-            f(a.run(start[0], i, n), b.run(start[1], i, n), &mut y[at..at + n]);
+            f.run((a.run(start[0], i, n), b.run(start[1], i, n)), &mut y[at..at + n]);
         }
     });
 }
@@ -251,16 +257,13 @@ pub(crate) fn zip3<A: Element, B: Element, C: Element, U: Send>(
     y: &mut [U],
     f: impl Fn(A, B, C) -> U + Sync,
 ) {
-    zip3_runs(x, y, &|a, b, c, y| wide(Zip3 { x: (a, b, c), y, f: &f }));
+    zip3_runs(x, y, &|x: (&[A], &[B], &[C]), y: &mut [U]| wide(Zip3 { x, y, f: &f }));
 }
-
-/// What [`zip3_runs`] does to runs.
-type Zipped3<'a, A, B, C, U> = &'a (dyn Fn(&[A], &[B], &[C], &mut [U]) + Sync);
 
 fn zip3_runs<A: Element, B: Element, C: Element, U: Send>(
     x: [&View<'_>; 3],
     y: &mut [U],
-    f: Zipped3<'_, A, B, C, U>,
+    f: &dyn for<'a> OnRuns<(&'a [A], &'a [B], &'a [C]), U>,
 ) {
     let (av, bv, cv) = (x[0].memory::<A>(), x[1].memory::<B>(), x[2].memory::<C>());
     let (rows, chunk) = (Rows::new(x.map(|x| x.layout)), chunk(y.len()));
@@ -268,7 +271,8 @@ fn zip3_runs<A: Element, B: Element, C: Element, U: Send>(
         let [s, r, q] = rows.step;
         let (mut a, mut b, mut c) = (Side::new(av, s), Side::new(bv, r), Side::new(cv, q));
         for Piece { start, i, n, at } in rows.pieces(t * chunk, t * chunk + y.len(), rows.most()) {
-            f(a.run(start[0], i, n), b.run(start[1], i, n), c.run(start[2], i, n), &mut y[at..at + n]);
+            let x = (a.run(start[0], i, n), b.run(start[1], i, n), c.run(start[2], i, n));
+            f.run(x, &mut y[at..at + n]);
         }
     });
 }

@@ -62,14 +62,24 @@ pub(crate) fn serially<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Behind a pointer, so that what the pool needs is compiled once and not for every kernel, and each kernel once.
+/// A function behind a pointer: what the pool needs is compiled once and not for every kernel, and each kernel once,
+/// where a `dyn Fn` has it a second time for whoever calls it by value.
+trait Task: Sync {
+    fn run(&self, i: usize);
+}
+impl<F: Fn(usize) + Sync> Task for F {
+    fn run(&self, i: usize) {
+        self(i)
+    }
+}
+
 #[inline(never)]
-fn each(tasks: usize, f: &(dyn Fn(usize) + Sync)) {
+fn each(tasks: usize, f: &dyn Task) {
     if tasks <= 1 || alone() {
-        (0..tasks).for_each(f)
+        (0..tasks).for_each(|i| f.run(i))
     } else {
         // A thread that waits may run another's job: its context must not be there then.
-        outside(|| (0..tasks).into_par_iter().with_max_len(1).for_each(f));
+        outside(|| (0..tasks).into_par_iter().with_max_len(1).for_each(|i| f.run(i)));
     }
 }
 

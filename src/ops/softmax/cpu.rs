@@ -26,7 +26,7 @@ fn each(len: usize, k: usize) -> usize {
 /// A number with exponentials of whole registers.
 pub(crate) trait Exp: Float {
     /// The best instruction set that its exponentials gain from.
-    const MOST: Isa;
+    const EXPS: Isa;
     /// `eˣ`.
     ///
     /// # Safety
@@ -34,7 +34,7 @@ pub(crate) trait Exp: Float {
     unsafe fn exps<V: Lane<Self>>(x: V) -> V;
 }
 impl Exp for f32 {
-    const MOST: Isa = Isa::Avx512;
+    const EXPS: Isa = Isa::Avx512;
     #[inline(always)]
     unsafe fn exps<V: Lane<f32>>(x: V) -> V {
         // SAFETY: the caller's.
@@ -42,7 +42,7 @@ impl Exp for f32 {
     }
 }
 impl Exp for f64 {
-    const MOST: Isa = Isa::Plain;
+    const EXPS: Isa = Isa::Plain;
     #[inline(always)]
     unsafe fn exps<V: Lane<f64>>(x: V) -> V {
         // SAFETY: the caller's.
@@ -236,7 +236,7 @@ struct Rows<'a, T> {
 }
 
 impl<T: Exp> Kernel<T> for Rows<'_, T> {
-    const MOST: Isa = T::MOST;
+    const MOST: Isa = T::EXPS;
     #[inline(always)]
     unsafe fn run<V: Lane<T>>(self) {
         let k = self.k;
@@ -337,7 +337,7 @@ struct Losses<'a, T> {
 }
 
 impl<T: Exp> Kernel<T> for Losses<'_, T> {
-    const MOST: Isa = T::MOST;
+    const MOST: Isa = T::EXPS;
     #[inline(always)]
     unsafe fn run<V: Lane<T>>(self) {
         let (k, narrow) = (self.k, (1..=NARROW).contains(&self.k));
