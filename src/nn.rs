@@ -89,19 +89,29 @@ fn enter<M: Module + ?Sized>(
     site: &'static Location<'static>,
     x: &Tensor,
 ) -> Tensor {
-    let outer = context::path();
-    let path = Path(match name {
-        None => outer.0,
-        Some(name) if outer.is_empty() => Some(name.into()),
-        Some(name) => Some(format!("{}.{name}", &*outer).into()),
-    });
+    let path = inner(name);
     let frame = Frame { path: path.clone(), site, children: parameters::children(m) };
-    let _frame = context::scope(|c| c.frames.push(frame), |c| drop(c.frames.pop()));
+    let _frame = inside(frame);
     let y = m.forward(x);
     if context::with(|c| !c.observers.is_empty()) {
         crate::observe::module(&path, &m.describe(), x, &y);
     }
     y
+}
+
+/// The path of what is called `name` inside of the module being called.
+fn inner(name: Option<String>) -> Path {
+    let outer = context::path();
+    Path(match name {
+        None => outer.0,
+        Some(name) if outer.is_empty() => Some(name.into()),
+        Some(name) => Some(format!("{}.{name}", &*outer).into()),
+    })
+}
+
+/// Call what `frame` says until the scope ends.
+fn inside(frame: Frame) -> context::Scope<fn(&mut context::Context)> {
+    context::scope(|c| c.frames.push(frame), |c| drop(c.frames.pop()))
 }
 
 /// A module being called.

@@ -34,11 +34,14 @@ const LEAST: [usize; 2] = [3, 7];
 
 /// Seconds of `f`, called again and again after a warm-up of at least three calls; freeing what it gives is part of it.
 pub(crate) fn repeat<T>(budget: &Budget, mut f: impl FnMut() -> Result<T>) -> Result<Found> {
+    measure(budget, &mut |calls| (0..calls).try_for_each(|_| f().map(|y| drop(black_box(y)))))
+}
+
+/// [`repeat`] of `f(calls)`, which does the work that often; compiled once.
+fn measure(budget: &Budget, f: &mut dyn FnMut(usize) -> Result<()>) -> Result<Found> {
     let mut timed = |calls: usize| {
         let start = Instant::now();
-        for _ in 0..calls {
-            drop(black_box(f()?));
-        }
+        f(calls)?;
         Ok::<f64, crate::Error>(start.elapsed().as_secs_f64() / calls as f64)
     };
     let mut warm_up = timed(1)?;

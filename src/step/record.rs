@@ -215,15 +215,20 @@ fn recorded<T>(
     finish: impl FnOnce(T, &mut Recorder),
     f: impl FnOnce() -> T,
 ) -> Box<Recorder> {
+    let (mut f, mut y) = (Some(f), None);
+    let mut recorder = inside(recorder, &mut || y = f.take().map(|f| f()));
+    finish(y.expect("`f` has returned"), &mut recorder);
+    recorder
+}
+
+/// Run `f`, compiled once for all.
+fn inside(recorder: Box<Recorder>, f: &mut dyn FnMut()) -> Box<Recorder> {
     let attempts = context::with(|c| c.attempts);
     let fresh = Context { recorder: Some(recorder), attempts, ..Context::default() };
     let before = context::with(|c| std::mem::replace(c, fresh));
-    let back = context::scope(|_| (), move |c| drop(std::mem::replace(c, before)));
-    let y = f();
-    let mut recorder = context::with(|c| c.recorder.take()).expect("the recorder stays until the end");
-    drop(back);
-    finish(y, &mut recorder);
-    recorder
+    let _back = context::scope(|_| (), move |c| drop(std::mem::replace(c, before)));
+    f();
+    context::with(|c| c.recorder.take()).expect("the recorder stays until the end")
 }
 
 /// Build and call a model with shapes alone: parameters are specifications, sizes are checked arithmetic,
