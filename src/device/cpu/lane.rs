@@ -594,7 +594,9 @@ pub(crate) fn dispatch_on<T: Float, K: Kernel<T>>(isa: Isa, kernel: K) {
         Isa::Avx512 if const { K::MOST as u8 >= Isa::Avx512 as u8 } => unsafe { avx512(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 if const { K::MOST as u8 >= Isa::Avx2 as u8 } => unsafe { avx2(kernel) },
+        Isa::Avx2 if const { K::LEAST as u8 <= Isa::Avx2 as u8 && K::MOST as u8 >= Isa::Avx2 as u8 } => unsafe {
+            avx2(kernel)
+        },
         // SAFETY: plain numbers need no features.
         _ if const { K::LEAST as u8 == Isa::Plain as u8 } => unsafe { kernel.run::<Plain<T>>() },
         _ => unreachable!("a kernel for {} or better", K::LEAST.name()),

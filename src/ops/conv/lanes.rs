@@ -14,6 +14,7 @@ use crate::{
     device::cpu::{
         Call,
         arena::{Scratch, room},
+        isa::Isa,
         lane::{Kernel, Lane, dispatch},
         threads::share,
     },
@@ -341,8 +342,15 @@ pub(crate) fn input_gradient(conv: Conv) -> Option<Lanes> {
     Some(Lanes { scratch, run: Box::new(run) })
 }
 
-/// The most channels that a tile of registers makes at once.
+/// The most channels that a tile of 32 registers makes at once.
 const MOST: usize = 6;
+/// The most that a tile of 16 registers makes.
+const FEW: usize = 3;
+
+/// Who has registers for a tile of so many channels.
+const fn least(channels: usize) -> Isa {
+    if channels > FEW { Isa::Avx512 } else { Isa::Plain }
+}
 
 struct Correlate<'a> {
     walk: &'a Walk,
@@ -375,7 +383,7 @@ impl Kernel<f32> for Correlate<'_> {
         let floor = if then.relu { 0.0 } else { f32::NEG_INFINITY };
         for group in 0..walk.groups {
             let x = walk.planes.copy(&x[group * walk.planes.plain()..][..walk.planes.plain()], copy);
-            for o in even(made, if V::REGISTERS == 32 { MOST } else { 3 }) {
+            for o in even(made, if V::REGISTERS == 32 { MOST } else { FEW }) {
                 let first = group * made + o.start;
                 let mut b = [0.0; MOST];
                 if let Some(bias) = bias {
@@ -425,6 +433,7 @@ impl Kernel<f32> for Correlate<'_> {
 struct Tiles<'a, const OB: usize, const HALVES: bool>(Sweep<'a>);
 
 impl<const OB: usize, const HALVES: bool> Kernel<f32> for Tiles<'_, OB, HALVES> {
+    const LEAST: Isa = least(OB);
     #[inline(always)]
     unsafe fn run<V: Lane<f32>>(self) {
         // SAFETY: `V`'s instruction set is here, as the caller promises; `Walk::check` has looked at every address, and
@@ -654,7 +663,7 @@ impl Kernel<f32> for WeightGradient<'_> {
         assert_eq!(x.len(), walk.groups * walk.planes.plain());
         assert_eq!(g.len(), walk.groups * made * positions * LANES);
         assert_eq!(dw.len(), walk.groups * made * window);
-        let most = if V::REGISTERS == 32 { MOST } else { 3 };
+        let most = if V::REGISTERS == 32 { MOST } else { FEW };
         for group in 0..walk.groups {
             let x = walk.planes.copy(&x[group * walk.planes.plain()..][..walk.planes.plain()], copy);
             for o in even(made, most) {
@@ -703,6 +712,7 @@ struct Strip<'a> {
 struct TapTiles<'a, const OB: usize>(Strip<'a>);
 
 impl<const OB: usize> Kernel<f32> for TapTiles<'_, OB> {
+    const LEAST: Isa = least(OB);
     #[inline(always)]
     unsafe fn run<V: Lane<f32>>(self) {
         let widest = match (V::REGISTERS == 32, OB) {
