@@ -34,6 +34,7 @@ fn b3_transfers_obey_the_laws() {
 const ELSEWHERE: &[&str] = &[
     "Transfer",  // between devices: below, and in tests/devices.rs
     "Spreading", // two operations as one, in the tests of lanes
+    "Winograd",  // what recorded steps put in a convolution's place, in tests/step.rs and its kernels' tests
 ];
 
 #[test]

@@ -51,8 +51,8 @@ static ALLOCATOR: Counting = Counting;
 /// What the test harness may allocate beside us; a byte a step would be more.
 const FLAT: usize = 16 << 10;
 
-/// Freed blocks that may stand beside what is in use, ready for the next one.
-const KEPT: usize = 16 << 20;
+/// Freed blocks that may stand beside what is in use, ready for the next one, in processes of less than 128 MiB.
+const KEPT: usize = 4 << 20;
 
 /// One test at a time, or the counts would mix.
 fn alone() -> MutexGuard<'static, ()> {
@@ -199,13 +199,15 @@ fn c21_no_grad_lowers_the_peak_of_lenet_s_test_loop() {
         println!("peak of a test loop of LeNet-5: {tracked} bytes tracked, {untracked} under no_grad");
         assert_eq!(a.to_bits(), b.to_bits(), "the same values to the bit");
         assert!(tracked - untracked > 4 * stored, "{tracked} − {untracked}, a pass stores {stored}");
-        // One batch's widest moment: what conv1 gave and what ReLU makes of it.
-        assert!(untracked <= 2 * 512 * (6 * 28 * 28) * 4 * 11 / 10 + KEPT, "{untracked}");
+        // One batch's widest moment is an expression: what conv1 gave, what ReLU makes of it, and the pool of that,
+        // with the places of its maxima.
+        let (wide, pooled) = (512 * 6 * 28 * 28, 512 * 6 * 14 * 14);
+        assert!(untracked <= 4 * (2 * wide + pooled) + pooled + KEPT + (1 << 20), "{untracked}");
     });
 }
 
 #[test]
-fn c21_no_grad_lowers_the_peak_of_a_forward_to_two_layers() {
+fn c21_no_grad_lowers_the_peak_of_a_forward_to_three_activations() {
     let _alone = alone();
     one_thread(|| {
         let (layers, n, width) = (12, 4096, 512);
@@ -219,10 +221,10 @@ fn c21_no_grad_lowers_the_peak_of_a_forward_to_two_layers() {
         let ((), tracked) = peak_of(forward);
         let ((), untracked) = peak_of(|| no_grad(forward));
         println!("peak of {layers} layers of {one} bytes: {tracked} tracked, {untracked} under no_grad");
-        // Tracked, each layer leaves what its ReLU gave. Paused, a layer needs its operand and its result, and the
-        // freed blocks kept for the next one may add 16 MiB.
+        // Tracked, each layer leaves what its ReLU gave. Paused, there is what `fold` holds, the product, and its
+        // ReLU, whose blocks serve the next layer.
         assert!(tracked >= layers * one, "{tracked}");
-        assert!(untracked <= 2 * one + KEPT + (1 << 20), "{untracked}");
+        assert!(untracked <= 3 * one + (1 << 20), "{untracked}");
         assert!(untracked * 3 < tracked, "{untracked} of {tracked}");
     });
 }
@@ -302,10 +304,10 @@ fn an_eager_step_s_peak_is_its_saved_bytes_gradients_the_widest_cotangent_and_a_
         }
         println!("saved {saved}, gradients {gradients}, peaks {peaks:?}");
         // Cotangents of activations are gradients too, and there is more than one only where it is widest: ReLU
-        // after conv1 is given one while it makes the next, when half of what was saved is freed already. Beside
-        // it stand the freed blocks that may be kept for the next step.
+        // after conv1 is given one while it makes the next, when half of what was saved is freed already. The
+        // tenth holds the freed blocks that are kept for the next step, too.
         let cotangent = 4096 * (6 * 28 * 28) * 4;
-        let allowed = (saved + gradients + cotangent) * 11 / 10 + KEPT;
+        let allowed = (saved + gradients + cotangent) * 11 / 10;
         assert!(peaks.iter().all(|p| *p <= allowed), "peaks {peaks:?} exceed {allowed}");
     });
 }

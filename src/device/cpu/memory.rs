@@ -18,7 +18,9 @@ const POOLED: usize = 16 << 10;
 /// Freed blocks kept in all. Fresh pages cost a fault each, which is more than most kernels spend on them.
 const KEPT: usize = 256 << 20;
 /// How much larger than the most that was ever in use the kept blocks may make the process.
-const SLACK: usize = 16 << 20;
+fn slack(most: usize) -> usize {
+    (4 << 20).max(most / 32).min(16 << 20)
+}
 const ALIGN: usize = 64;
 
 /// Initialised bytes.
@@ -53,7 +55,7 @@ struct Pool {
 
 impl Pool {
     /// Account for a block, from what was kept if one fits; else make room, so that what is kept never costs
-    /// more than [`SLACK`]. The blocks to be freed come back: that takes no lock.
+    /// more than [`slack`]. The blocks to be freed come back: that takes no lock.
     fn take(&mut self, size: usize) -> (Option<Bytes>, Vec<Bytes>) {
         self.used += size;
         self.most = self.most.max(self.used);
@@ -68,7 +70,7 @@ impl Pool {
 
     fn make_room(&mut self) -> Vec<Bytes> {
         let mut out = Vec::new();
-        while self.used + self.kept > self.most + SLACK {
+        while self.used + self.kept > self.most + slack(self.most) {
             let Some(block) = self.largest() else { break };
             self.kept -= block.bytes;
             out.push(block);
