@@ -260,10 +260,13 @@ pub(crate) fn zip3<A: Element, B: Element, C: Element, U: Send>(
     zip3_runs(x, y, &|x: (&[A], &[B], &[C]), y: &mut [U]| wide(Zip3 { x, y, f: &f }));
 }
 
+/// Runs of three operands.
+type Three<'a, A, B, C> = (&'a [A], &'a [B], &'a [C]);
+
 fn zip3_runs<A: Element, B: Element, C: Element, U: Send>(
     x: [&View<'_>; 3],
     y: &mut [U],
-    f: &dyn for<'a> OnRuns<(&'a [A], &'a [B], &'a [C]), U>,
+    f: &dyn for<'a> OnRuns<Three<'a, A, B, C>, U>,
 ) {
     let (av, bv, cv) = (x[0].memory::<A>(), x[1].memory::<B>(), x[2].memory::<C>());
     let (rows, chunk) = (Rows::new(x.map(|x| x.layout)), chunk(y.len()));
