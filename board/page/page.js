@@ -247,28 +247,52 @@ function curves(_, body) {
   return (run) => { found = run; show(); };
 }
 
-function bars({ limits, counts, low }) {
+function bars({ limits, counts, low }, what) {
   const most = Math.max(1, ...counts), n = counts.length || 1;
-  const label = `from ${figure(low)} to ${figure(last(limits))}`;
-  return h("div", {}, svg("svg", { class: "bars", viewBox: "0 0 200 70", preserveAspectRatio: "none", role: "img", "aria-label": "histogram " + label },
+  const label = `${what} from ${figure(low)} to ${figure(last(limits))}`;
+  return h("div", {}, svg("svg", { class: "bars " + what, viewBox: "0 0 200 70", preserveAspectRatio: "none", role: "img", "aria-label": "histogram " + label },
     ...counts.map((c, i) => svg("rect", { x: (200 * i) / n, width: Math.max(0.5, 200 / n - 0.6), y: 70 - (68 * c) / most, height: (68 * c) / most }))), h("small", {}, label));
 }
 
 function model(name, body) {
   const list = h("ul", { class: "layers" });
   const summary = h("pre", {});
-  body.append(h("h2", {}, "Layers"), summary, h("h2", {}, "Weights"), h("p", { class: "soft" }, "Filters: black is the most negative weight, white the most positive, grey is 0. Below, how the weights are spread."), list);
-  let version = null;
+  const ratio = chart("Update-to-weight ratio by epoch", "epoch");
+  const slider = h("input", { type: "range", min: "0", max: "0", value: "0", "aria-label": "epoch of the histograms" }), chosen = h("output", {});
+  const tools = h("div", { class: "tools" }, h("label", {}, "histograms after epoch", slider, chosen));
+  body.append(h("h2", {}, "Layers"), summary, h("div", { class: "charts" }, ratio.place),
+    h("p", { class: "soft" }, "How long a step is beside the weights that it changes, ‖Δw‖/‖w‖: about 0.001 is usual; far more jumps, far less stands still."),
+    h("h2", {}, "Weights and gradients"), h("p", { class: "soft" }, "Filters: black is the most negative weight, white the most positive, grey is 0. Below, how the weights are spread, and their gradients for the epoch's last batch."), tools, list);
+  let version = null, layers = [];
+  const show = () => {
+    const epochs = (layers.find((l) => l.epochs) || { epochs: [] }).epochs, i = +slider.value;
+    chosen.textContent = epochs.length ? String(epochs[i].epoch) : "";
+    for (const layer of layers) {
+      const then = layer.epochs && layer.epochs[i];
+      layer.place.replaceChildren(...(then ? [bars(then.weights, "weights"), ...(then.gradients.counts.length ? [bars(then.gradients, "gradients")] : []), h("small", {}, "update/weight " + figure(then.ratio))] : [bars(layer, "weights")]));
+    }
+  };
+  slider.addEventListener("input", show);
   return async (run) => {
     summary.textContent = run.model;
     const newest = String(last(run.epochs.epoch)) + run.status;
     if (newest === version) return;
     version = newest;
     try {
-      const { layers } = await ask("/api/layers?name=" + enc(name));
+      const atEnd = slider.value === slider.max;
+      const found = await ask("/api/layers?name=" + enc(name));
+      layers = found.layers;
+      // The figures of an epoch are written a moment before its weights.
+      if (found.epoch < last(run.epochs.epoch)) version = null;
+      const told = layers.filter((layer) => layer.epochs), n = Math.max(1, ...told.map((layer) => layer.epochs.length));
+      slider.max = String(n - 1);
+      if (atEnd) slider.value = slider.max;
+      tools.hidden = n < 2;
+      ratio.feed(told.filter((layer) => layer.shape.length > 1).map((layer, k) => ({ name: layer.name, x: layer.epochs.map((e) => e.epoch), y: layer.epochs.map((e) => e.ratio), colour: k, dash: k % 12 > 5 })), true);
       list.replaceChildren(...layers.map((layer) => h("li", {}, h("h3", {}, layer.name), h("small", {}, layer.shape.join(" × ") + " weights"),
         layer.sheet ? h("img", { class: "sheet", alt: "filters of " + layer.name, src: png(layer.sheet), width: layer.width, height: layer.height }) : null,
-        bars(layer))));
+        (layer.place = h("div", {})))));
+      show();
     } catch (error) { list.replaceChildren(h("li", {}, complain(error))); }
   };
 }
@@ -358,8 +382,8 @@ function draw(name, body) {
   body.append(h("div", { class: "try" }, h("div", {}, h("h2", {}, "Draw here"), pad, h("div", { class: "tools" }, clear),
     h("small", {}, "By keyboard: arrow keys move the pen, Space lowers or raises it, Escape clears.")), h("div", {}, h("h2", {}, "What the network takes it for"), state, guess)),
     h("h2", {}, "What every layer makes of it"), maps);
-  let size = null, asked = false, again = false, at = null, down = false, pen_at = [140, 140];
-  const wipe = () => { pen.fillStyle = "#000"; pen.fillRect(0, 0, 280, 280); guess.replaceChildren(); maps.replaceChildren(); state.textContent = "Draw something."; down = false; };
+  let size = null, asked = false, again = false, wiped = 0, at = null, down = false, pen_at = [140, 140];
+  const wipe = () => { wiped++; pen.fillStyle = "#000"; pen.fillRect(0, 0, 280, 280); guess.replaceChildren(); maps.replaceChildren(); state.textContent = "Draw something."; down = false; };
   const line = (from, to) => {
     pen.strokeStyle = "#fff"; pen.lineWidth = 20; pen.lineCap = "round"; pen.lineJoin = "round";
     pen.beginPath(); pen.moveTo(...from); pen.lineTo(to[0] + 0.01, to[1]); pen.stroke();
@@ -385,8 +409,10 @@ function draw(name, body) {
     if (asked) { again = true; return; }
     asked = true;
     try {
-      const { drawn, pixels } = prepared(pad, size[0], size[1]);
-      if (drawn) show(await ask("/api/draw?name=" + enc(name), { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(pixels) }));
+      const { drawn, pixels } = prepared(pad, size[0], size[1]), then = wiped;
+      const found = drawn && (await ask("/api/draw?name=" + enc(name), { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(pixels) }));
+      // What was wiped away meanwhile is no answer any more.
+      if (found && then === wiped) show(found);
     } catch (error) { guess.replaceChildren(h("li", {}, complain(error))); }
     asked = false;
     if (again) { again = false; requestAnimationFrame(look); }

@@ -1,17 +1,26 @@
 //! Reading run folders. Whatever is missing or damaged is named, and the rest is read all the same.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The name under a folder of runs that leads to the newest one.
 pub const LATEST: &str = "latest";
 /// What the last evaluation on the test examples found, in a run folder.
 pub const EVALUATION: &str = "evaluation.json";
+/// After each epoch how every parameter and its gradient were spread, in a run folder.
+pub const LAYERS: &str = "layers.csv";
+/// The names of its columns. `update_to_weight` is `‖Δw‖/‖w‖` of a step with that gradient, the one of the epoch's last
+/// batch, at the rate in the middle of the epoch; counts are those of equally wide bins from the least number to the greatest.
+pub const LAYERS_HEADER: &str = "epoch,tensor,update_to_weight,weight_low,weight_high,weight_counts,\
+                                 gradient_low,gradient_high,gradient_counts\n";
+/// Epochs of it that are shown.
+const EPOCHS: usize = 100;
 /// No file of a run is longer, except its checkpoints.
 const LONGEST: u64 = 64 << 20;
 
@@ -335,6 +344,37 @@ impl Run {
         found.sort();
         found
     }
+}
+
+/// What [`LAYERS`] says of each parameter, oldest epoch first; of very many epochs some, the newest among them.
+/// Rows that are damaged are left out.
+#[must_use]
+pub fn layers(run: &Path) -> BTreeMap<String, Vec<Value>> {
+    let mut found = BTreeMap::<String, Vec<Value>>::new();
+    let text = text(&run.join(LAYERS), &mut Vec::new()).unwrap_or_default();
+    for line in text.lines().skip(1) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let [epoch, name, ratio, weights @ .., a, b, c] = &cells[..] else { continue };
+        let (Ok(epoch), [low, high, counts]) = (epoch.parse::<u64>(), weights) else { continue };
+        let number = |cell: &str| cell.parse::<f64>().ok();
+        let bars = |low: &str, high: &str, counts: &str| {
+            let counts: Vec<u64> = counts.split(' ').filter_map(|n| n.parse().ok()).collect();
+            json!({ "low": number(low), "limits": [number(high)], "counts": counts })
+        };
+        let (weights, gradients) = (bars(low, high, counts), bars(a, b, c));
+        found.entry((*name).into()).or_default().push(
+            json!({ "epoch": epoch, "ratio": number(ratio), "weights": weights, "gradients": gradients }),
+        );
+    }
+    for all in found.values_mut() {
+        let (n, stride) = (all.len(), all.len().div_ceil(EPOCHS).max(1));
+        let mut i = 0;
+        all.retain(|_| {
+            i += 1;
+            (n - i).is_multiple_of(stride)
+        });
+    }
+    found
 }
 
 /// A value of `run.json` as it is shown: texts without quotes, lists with spaces between.

@@ -22,6 +22,7 @@ use crate::evaluation::Evaluation;
 use crate::events::{Figures, Stride};
 use crate::model::Model;
 use crate::run_folder::{RunFolder, make_plots, write_unsynced};
+use crate::spread::{self, Spread};
 
 /// Mistakes that are shown.
 const SHOWN: usize = 40;
@@ -31,8 +32,6 @@ const WEIGHED: usize = 2000;
 const LISTED: usize = 100_000;
 /// Filters that are drawn.
 const FILTERS: usize = 64;
-/// Weights of which a histogram is made; of more, every so-manyth.
-const COUNTED: usize = 200_000;
 
 /// What is written while a run goes on.
 pub(crate) struct Chronicle {
@@ -114,11 +113,12 @@ impl Chronicle {
         folder: &RunFolder,
         figures: &Figures,
         test: &Evaluation,
-        classes: &[String],
+        data: &Data,
         model: &Model,
-        shape: [usize; 3],
+        spreads: &[Spread],
     ) -> Result<(), Diagnostic> {
-        write_evaluation(folder, &evaluation(figures.epoch, test, classes, Vec::new()))?;
+        write_evaluation(folder, &evaluation(figures.epoch, test, &data.classes, Vec::new()))?;
+        folder.append_layers(&spread::rows(figures.epoch, spreads))?;
         let Some(events) = &mut self.events else { return Ok(()) };
         let step = figures.step.cast_signed();
         let mut values = vec![
@@ -134,12 +134,14 @@ impl Chronicle {
         let written = (|| {
             events.scalars(step, &values)?;
             for (name, t) in state.iter().filter(|(_, t)| t.dtype().is_float()) {
-                let values = t.try_to_vec::<f64>().map_err(io::Error::other)?;
-                let stride = values.len().div_ceil(COUNTED).max(1);
-                let some: Vec<f64> = values.into_iter().step_by(stride).collect();
+                let some = spread::some(t).map_err(io::Error::other)?;
                 events.histogram(step, &format!("weights/{name}"), &some)?;
             }
-            if let Some((layer, tiles)) = filters(&state, shape) {
+            for Spread { name, ratio, gradients, .. } in spreads {
+                events.histogram(step, &format!("gradients/{name}"), gradients)?;
+                events.scalars(step, &[(&format!("update_to_weight/{name}"), *ratio)])?;
+            }
+            if let Some((layer, tiles)) = filters(&state, data.sides()) {
                 let [width, height] = size(&tiles);
                 let png = plot::tiles(&tiles, 8, 4, 2);
                 events.image(step, &format!("filters/{layer}"), [width, height], &png)?;

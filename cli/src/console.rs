@@ -40,6 +40,47 @@ pub(crate) fn folded(text: &str, hang: usize) -> String {
     out
 }
 
+/// An error in at most 80 columns, in colours or not: longer lines go on below what stands before their words. Broken
+/// at spaces alone, so that paths stay whole; lines of source code are the renderer's matter.
+pub(crate) fn narrowed(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let plain = anstream::adapter::strip_str(line).to_string();
+        let (indent, words) = (plain.len() - plain.trim_start().len(), plain.trim_start());
+        let is_source = words.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|');
+        let titles = ["error: ", "help: ", "note: ", "= note: ", "tip: "];
+        let title = titles.iter().find(|t| words.starts_with(**t));
+        let hang = title.map_or(indent + 2, |t| indent + t.len());
+        // Columns so far; the last space to break at, its place and column; whether in the midst of a colour's code.
+        let (mut column, mut space, mut code) = (0, None, false);
+        for c in line.chars() {
+            code |= c == '\u{1b}';
+            if !code {
+                if column >= COLUMNS && !is_source {
+                    if c == ' ' {
+                        out.push('\n');
+                        out.push_str(&" ".repeat(hang));
+                        (column, space) = (hang, None);
+                        continue;
+                    }
+                    if let Some((at, before)) = space.take() {
+                        out.replace_range(at..=at, &format!("\n{}", " ".repeat(hang)));
+                        column = hang + column - before - 1;
+                    }
+                }
+                if c == ' ' && column >= hang {
+                    space = Some((out.len(), column));
+                }
+                column += 1;
+            }
+            code &= c != 'm';
+            out.push(c);
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verbosity {
@@ -60,6 +101,8 @@ pub(crate) struct Console {
     events: Events,
     log: Option<File>,
     bar: Option<ProgressBar>,
+    /// Whether somebody reads stderr in a terminal.
+    seen: bool,
 }
 
 impl Console {
@@ -79,6 +122,7 @@ impl Console {
             events: Events::new(events),
             log: None,
             bar: None,
+            seen: io::stderr().is_terminal(),
         }
     }
 
@@ -90,7 +134,7 @@ impl Console {
     /// Whether a progress bar can be drawn: somebody looks, and wants more than the final line.
     pub(crate) fn can_draw(&self) -> bool {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        self.verbosity > Verbosity::Quiet && io::stderr().is_terminal() && !dumb
+        self.verbosity > Verbosity::Quiet && self.seen && !dumb
     }
 
     /// From now on everything that is said is kept in this file too, whatever the verbosity.
@@ -126,7 +170,8 @@ impl Console {
     /// An error, or a complaint that changes nothing.
     pub(crate) fn complain(&mut self, found: &Diagnostic) {
         // The stream strips the colours where they are not wanted.
-        self.write(Verbosity::Quiet, &found.render(true));
+        let text = found.render(true, self.seen.then_some(COLUMNS));
+        self.write(Verbosity::Quiet, &if self.seen { narrowed(&text) } else { text });
     }
 
     fn write(&mut self, from: Verbosity, text: &str) {
@@ -225,7 +270,16 @@ mod tests {
     }
 
     fn console(verbosity: Verbosity, out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Console {
-        Console { verbosity, json: false, out, err, events: Events::new(None), log: None, bar: None }
+        Console {
+            verbosity,
+            json: false,
+            out,
+            err,
+            events: Events::new(None),
+            log: None,
+            bar: None,
+            seen: false,
+        }
     }
 
     #[test]
@@ -262,6 +316,40 @@ mod tests {
         let wide = "é".repeat(100);
         assert_eq!(folded(&wide, 2), format!("{wide}\n"), "nothing to break at");
         assert_eq!(folded(&format!("a {wide} b"), 2), format!("a\n  {wide}\n  b\n"));
+    }
+
+    #[test]
+    fn errors_fit_into_80_columns() {
+        let path = format!("/data/{}.png", "x".repeat(70));
+        let words = ["what was expected and what was found"; 6].join(" ");
+        let place = crate::diagnostic::Place {
+            name: "my.toml".into(),
+            text: format!("key = {:?} # {}", "v".repeat(90), "words ".repeat(20)),
+            span: 6..12,
+            label: "no such value".into(),
+        };
+        let found = Diagnostic::new(Exit::Data, format!("{words} in {path}, {words}"))
+            .at(place)
+            .note(words.clone())
+            .help(format!("`cotangent data info {path}` {words}"));
+        let err = Shared::default();
+        let mut console = console(Verbosity::Normal, Box::new(io::sink()), Box::new(err.clone()));
+        let mut shown = |seen| {
+            console.seen = seen;
+            err.0.lock().unwrap().clear();
+            console.complain(&found);
+            let text = String::from_utf8(err.0.lock().unwrap().clone()).unwrap();
+            anstream::adapter::strip_str(&text).to_string()
+        };
+        let text = shown(true);
+        for line in text.lines() {
+            let words = line.trim_start();
+            assert!(line.chars().count() <= COLUMNS || words.starts_with(&path), "{text}");
+        }
+        let unfolded = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(unfolded.matches(&words).count(), 4, "{text}");
+        assert!(text.contains("\n       what "), "below the words: {text}");
+        assert!(shown(false).lines().any(|l| l.len() > 400), "a stream is left as it is");
     }
 
     #[test]

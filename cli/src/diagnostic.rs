@@ -153,10 +153,11 @@ impl Diagnostic {
         &self.0.help
     }
 
-    /// The whole message, as it goes to the terminal; `styled` with colours.
-    pub(crate) fn render(&self, styled: bool) -> String {
+    /// The whole message, as it goes to the terminal; `styled` with colours, source code in so many columns.
+    pub(crate) fn render(&self, styled: bool, columns: Option<usize>) -> String {
         let parts = &*self.0;
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+        let renderer = columns.map_or(renderer.clone(), |n| renderer.clone().term_width(n));
         let title = Level::ERROR.primary_title(parts.title.as_str());
         let mut first = match &parts.place {
             None => Group::with_title(title),
@@ -185,7 +186,7 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(false))
+        f.write_str(&self.render(false, None))
     }
 }
 
@@ -259,7 +260,7 @@ mod tests {
             .note("keys are case-sensitive")
             .help("did you mean `momentum`?");
         assert_eq!(
-            shown.render(false),
+            shown.render(false, None),
             "error: unknown field `momentun`\n\
              \x20--> my.toml:2:1\n\
              \x20 |\n\
@@ -269,13 +270,14 @@ mod tests {
              \x20 = note: keys are case-sensitive\n\
              help: did you mean `momentum`?"
         );
-        assert!(shown.render(true).contains("\u{1b}["));
+        assert!(shown.render(true, None).contains("\u{1b}["));
     }
 
     #[test]
     fn no_span_and_no_escape_code_of_a_user_gets_through() {
         let place = Place { name: "x".into(), text: "é".into(), span: 1..99, label: String::new() };
-        let shown = Diagnostic::new(Exit::Usage, "a\u{1b}[31m").at(place).help("b\u{1b}[31m").render(false);
+        let shown =
+            Diagnostic::new(Exit::Usage, "a\u{1b}[31m").at(place).help("b\u{1b}[31m").render(false, None);
         assert!(!shown.contains('\u{1b}'), "{shown:?}");
     }
 

@@ -25,15 +25,16 @@ mod rate;
 mod run_folder;
 mod shell;
 mod signal;
+mod spread;
 mod trainer;
 mod viewer;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::console::Console;
+use crate::console::{Console, narrowed};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::flags::{Cli, Color, Command};
 
@@ -47,7 +48,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to stdout with code 0, a mistake to stderr with code 2; a closed stream is no matter.
-            let _ = error.print().and_then(|()| std::io::stdout().flush());
+            let _ = match error.use_stderr() && std::io::stderr().is_terminal() {
+                true => anstream::stderr().write_all(narrowed(&error.render().ansi().to_string()).as_bytes()),
+                false => error.print().and_then(|()| std::io::stdout().flush()),
+            };
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
         }
     };

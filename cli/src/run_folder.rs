@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! runs/lenet5-mnist-001/
-//!   config.toml  run.json  metrics.csv  steps.csv  evaluation.json  log.txt  model.txt
+//!   config.toml  run.json  metrics.csv  steps.csv  layers.csv  evaluation.json  log.txt  model.txt
 //!   events.out.tfevents.…  checkpoints/{last,best}.safetensors  plots/  report.html
 //! runs/latest -> lenet5-mnist-001
 //! ```
@@ -25,6 +25,9 @@ const METRICS_HEADER: &str =
 
 const STEPS: &str = "steps.csv";
 const STEPS_HEADER: &str = "step,epoch,lr,loss,acc,examples_per_second\n";
+
+const LAYERS: &str = cotangent_board::runs::LAYERS;
+const LAYERS_HEADER: &str = cotangent_board::runs::LAYERS_HEADER;
 
 /// Which of a run's checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +100,7 @@ pub(crate) struct RunFolder {
     path: PathBuf,
     metrics: File,
     steps: File,
+    layers: File,
     log: File,
     /// Whether its run goes on, instead of beginning.
     resumed: bool,
@@ -196,6 +200,7 @@ impl RunFolder {
         let run = RunFolder { resumed: false, ..RunFolder::open(path)? };
         run.append(&run.metrics, METRICS, METRICS_HEADER)?;
         run.append(&run.steps, STEPS, STEPS_HEADER)?;
+        run.append(&run.layers, LAYERS, LAYERS_HEADER)?;
         Ok(run)
     }
 
@@ -216,8 +221,9 @@ impl RunFolder {
             Err(TryLockError::Error(_)) => {}
         }
         sweep(&path);
-        let (metrics, steps, log) = (append(METRICS)?, append(STEPS)?, append("log.txt")?);
-        Ok(RunFolder { metrics, steps, log, resumed: true, _lock: lock, path })
+        let (metrics, steps, layers) = (append(METRICS)?, append(STEPS)?, append(LAYERS)?);
+        let log = append("log.txt")?;
+        Ok(RunFolder { metrics, steps, layers, log, resumed: true, _lock: lock, path })
     }
 
     /// The folder.
@@ -271,6 +277,11 @@ impl RunFolder {
         self.append(&self.steps, STEPS, &format!("{step},{epoch},{lr},{loss},{acc},{examples_per_second}\n"))
     }
 
+    /// Appends an epoch's rows to `layers.csv`, likewise.
+    pub(crate) fn append_layers(&self, rows: &str) -> Result<(), Diagnostic> {
+        self.append(&self.layers, LAYERS, rows)
+    }
+
     /// Appends text, all of it or, on a full disk, none.
     fn append(&self, mut file: &File, name: &str, text: &str) -> Result<(), Diagnostic> {
         let before = file.metadata().map(|m| m.len());
@@ -280,10 +291,12 @@ impl RunFolder {
         })
     }
 
-    /// Drops rows of `metrics.csv` after `epoch` and of `steps.csv` after `step`: the resumed run writes them again.
+    /// Drops rows of `metrics.csv` and `layers.csv` after `epoch`, and of `steps.csv` after `step`: the resumed run
+    /// writes them again.
     pub(crate) fn keep_to(&mut self, epoch: u64, step: u64) -> Result<(), Diagnostic> {
         self.metrics = self.keep(METRICS, METRICS_HEADER, epoch)?;
         self.steps = self.keep(STEPS, STEPS_HEADER, step)?;
+        self.layers = self.keep(LAYERS, LAYERS_HEADER, epoch)?;
         Ok(())
     }
 

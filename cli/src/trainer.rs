@@ -26,6 +26,7 @@ use crate::rate::Rate;
 use crate::run_folder::{Kind, Record, RunFolder};
 use crate::shell;
 use crate::signal::Signals;
+use crate::spread::{self, Spread};
 
 /// What a trainer is made of.
 pub(crate) struct Parts {
@@ -88,6 +89,14 @@ impl Manner {
         let label_smoothing = self.label_smoothing;
         logits.cross_entropy_with(y, &CrossEntropyOptions { weight, label_smoothing, ..Default::default() })
     }
+
+    /// The gradients that the optimiser is given.
+    fn clipped(&self, model: &Model, gradients: Gradients) -> Gradients {
+        let clip = self.clip_norm;
+        let gradients = if clip > 0.0 { clip_grad_norm(&**model, &gradients, clip).0 } else { gradients };
+        let clip = self.clip_value;
+        if clip > 0.0 { clip_grad_value(&**model, &gradients, clip) } else { gradients }
+    }
 }
 
 /// The step of a network under an update rule.
@@ -95,10 +104,7 @@ fn body(model: &Model, optimizer: &Arc<dyn Optimizer>, manner: &Manner) -> Arc<B
     let (model, optimizer, manner) = (model.clone(), optimizer.clone(), manner.clone());
     Arc::new(move |[x, y]: [Tensor; 2]| {
         let (loss, correct, gradients) = differentiate(&model, &manner, &x, &y);
-        let clip = manner.clip_norm;
-        let gradients = if clip > 0.0 { clip_grad_norm(&*model, &gradients, clip).0 } else { gradients };
-        let clip = manner.clip_value;
-        let gradients = if clip > 0.0 { clip_grad_value(&*model, &gradients, clip) } else { gradients };
+        let gradients = manner.clipped(&model, gradients);
         let parameters: &dyn Parameters = &*model;
         optimizer.step(parameters, &gradients);
         (loss, correct)
@@ -370,6 +376,7 @@ impl<'c> Trainer<'c> {
             test_macro_f1: test.macro_f1(),
             test_balanced_acc: test.balanced_accuracy(),
         };
+        let spreads = self.spreads()?;
         // Of a figure that follows the validation loss; the test figures decide nothing.
         let verdict = val.as_ref().map(|val| {
             self.parts.rate.look(val.loss);
@@ -389,12 +396,28 @@ impl<'c> Trainer<'c> {
         self.console.say(&row(&figures));
         self.parts.folder.append_metrics(&figures)?;
         let Parts { chronicle, folder, data, model, .. } = &mut self.parts;
-        chronicle.epoch(folder, &figures, &test, &data.classes, model, data.sides())?;
+        chronicle.epoch(folder, &figures, &test, data, model, &spreads)?;
         self.tested = Some(test);
         self.console.event(&Event::Epoch(figures));
         self.save(verdict.is_none_or(|v| v == Verdict::Better))?;
         self.write_record(Status::Running, None, None)?;
         Ok(Some(verdict.unwrap_or(Verdict::Wait)))
+    }
+
+    /// Weights, gradients and updates after the epoch's steps: with its last batch, at the rate of its middle.
+    fn spreads(&self) -> Result<Vec<Spread>, Diagnostic> {
+        let Parts { about, data, model, optimizer, manner, device, .. } = &self.parts;
+        let (epoch, done) = (about.position.epoch, self.steps_per_epoch.saturating_sub(1));
+        let mut left =
+            data.batches(&about.config.data, about.config.seed).epoch_from(epoch, done as usize)?;
+        let Some(batch) = left.next() else { return Ok(Vec::new()) };
+        let [x, y] = batch?.into_array();
+        let (x, y) = (x.to(device), y.to(device));
+        // Every step puts its own.
+        optimizer
+            .rate()
+            .put(self.parts.rate.at(about.position.step.saturating_sub(self.steps_per_epoch / 2 + 1)));
+        spread::measure(model, &**optimizer, || manner.clipped(model, differentiate(model, manner, &x, &y).2))
     }
 
     /// Writes `last`, and the same as `best`.

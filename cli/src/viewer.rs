@@ -9,7 +9,7 @@ use cotangent::nn::{Call, ParametersExt};
 use cotangent::{Observer, Tensor, attempt, no_grad, observe};
 use cotangent_board::plot::{self, Picture};
 use cotangent_board::serve::Network;
-use cotangent_board::{report, tensorboard};
+use cotangent_board::{report, runs, tensorboard};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{About, Checkpoint, Normalisation};
@@ -19,11 +19,10 @@ use crate::data::{Data, Known, sides};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::model::{self, Model};
 use crate::run_folder::{self, Kind};
+use crate::spread;
 
 /// Channels of a layer that are shown.
 const SHOWN: usize = 64;
-/// Weights of which a histogram is made; of more, every so-manyth.
-const COUNTED: usize = 200_000;
 /// How wide a sheet becomes on the page at least, in pixels.
 const WIDTH: usize = 240;
 
@@ -98,6 +97,7 @@ impl Viewer {
         let input = sides(&network.about.input_shape);
         let state = network.model.state_dict();
         let first = chronicle::filters(&state, input).map(|(layer, _)| format!("{layer}.weight"));
+        let mut history = runs::layers(run);
         let mut layers = Vec::new();
         for (name, t) in state.iter().filter(|(_, t)| t.dtype().is_float() && t.numel() > 0) {
             let values = t.try_to_vec::<f64>()?;
@@ -111,11 +111,13 @@ impl Viewer {
                 }
                 _ => Vec::new(),
             };
-            let stride = values.len().div_ceil(COUNTED).max(1);
-            let some: Vec<f64> = values.iter().copied().step_by(stride).collect();
+            let some = spread::some(t)?;
             let (limits, counts) = tensorboard::histogram(&some, 40);
             let low = some.iter().copied().filter(|x| x.is_finite()).reduce(f64::min);
             let mut layer = json!({ "name": name, "shape": t.shape().to_vec(), "limits": limits, "counts": counts, "low": low });
+            if let Some(epochs) = history.remove(name) {
+                layer["epochs"] = epochs.into();
+            }
             if !tiles.is_empty() {
                 add_sheet(&mut layer, &tiles);
             }

@@ -125,7 +125,9 @@ def look_around(page, address, name):
 
     page.get_by_role("link", name="Model").click()
     expect(page.get_by_alt_text("filters of conv1.weight")).to_be_visible()
-    expect(page.locator(".bars")).to_have_count(10)
+    expect(page.locator(".bars")).to_have_count(20)
+    expect(page.get_by_label("Update-to-weight ratio by epoch").locator(".uplot")).to_be_visible()
+    expect(page.locator(".layers")).to_contain_text("update/weight")
     shot("model")
 
     page.get_by_role("link", name="Errors").click()
@@ -186,6 +188,12 @@ def while_it_trains(browser):
     first = page.evaluate(newest)
     until(page, lambda: page.evaluate(newest) > first)
     expect(page.locator(".tiles b").nth(2)).to_have_text(re.compile("[123]"))
+    page.get_by_role("link", name="Model").click()
+    epoch = page.get_by_label("epoch of the histograms")
+    expect(epoch).to_have_attribute("max", re.compile("[12]"))
+    epoch.focus()
+    page.keyboard.press("Home")
+    expect(page.locator("output")).to_have_text("1")
     process.wait(timeout=200)
     expect(page.locator("#live")).to_contain_text("the program has ended")
     page.close()

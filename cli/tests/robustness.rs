@@ -127,6 +127,7 @@ fn killed_at_any_moment_and_resumed_is_uninterrupted() {
         assert_eq!(scratch.fingerprint(&format!("train --resume runs/{name} --json")), whole);
         assert_eq!(scratch.table(&name, "metrics.csv", 3), scratch.table("whole", "metrics.csv", 3));
         assert_eq!(scratch.table(&name, "steps.csv", 5), scratch.table("whole", "steps.csv", 5));
+        assert_eq!(scratch.table(&name, "layers.csv", 9), scratch.table("whole", "layers.csv", 9));
         assert_eq!(event_steps(&run), event_steps(&scratch.0.join("runs/whole")));
         assert_eq!(left_aside(&run), Vec::<PathBuf>::new());
     }

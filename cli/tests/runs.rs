@@ -104,6 +104,7 @@ fn a_run_tells_its_story_in_events_and_files() {
         "run.json",
         "metrics.csv",
         "steps.csv",
+        "layers.csv",
         "evaluation.json",
         "log.txt",
         "model.txt",
@@ -124,6 +125,17 @@ fn a_run_tells_its_story_in_events_and_files() {
     }
     assert!(!report.contains("<script") && !report.contains("Missing or damaged"));
     assert_eq!(fs::read_to_string(run.join("metrics.csv")).unwrap().lines().count(), 4);
+    // Weights and gradients of each of the ten parameters after each of the three epochs.
+    let layers = fs::read_to_string(run.join("layers.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = layers.lines().skip(1).map(|l| l.split(',').collect()).collect();
+    assert_eq!(rows.len(), 30, "{layers}");
+    assert_eq!(rows[10][..2], ["2", "conv1.weight"]);
+    for row in &rows {
+        let ratio: f64 = row[2].parse().unwrap();
+        assert!(ratio > 1e-7 && ratio < 1.0, "{row:?}");
+        let of = |i: usize| row[i].split(' ').map(|n| n.parse::<u64>().unwrap()).sum::<u64>();
+        assert_eq!(of(5), of(8), "as many gradients as weights: {row:?}");
+    }
     let record: Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
     assert_eq!((&record["status"], &record["fingerprint"]), (&"finished".into(), &events[10]["fingerprint"]));
     // PyTorch's names and layouts; without validation `best` is `last`.
@@ -538,6 +550,7 @@ fn what_is_not_wanted_is_not_written_and_changes_nothing() {
         "checkpoints",
         "config.toml",
         "evaluation.json",
+        "layers.csv",
         "log.txt",
         "metrics.csv",
         "model.txt",
