@@ -1,13 +1,30 @@
 //! Work spread over the threads of the current rayon pool, cut by shape alone.
 //!
-//! Nothing here asks how many threads there are except to run serially on one, so what a task computes, and the
-//! order in which it adds, never depends on their number. Splitting is worth its price above about 20–50 µs
-//! of work; callers decide that, by shape.
+//! Nothing here asks how many threads there are except to deal tasks to those there are, so what a task computes, and
+//! the order in which it adds, never depends on their number. Splitting is worth its price above about 20 µs of work;
+//! callers decide that, by shape.
+//!
+//! A step is many short stretches of tasks, and a thread that sleeps between two of them costs more to wake than it
+//! then saves. So the threads that help one caller stand ready a while after each stretch: see [`Crew`].
 #![allow(unsafe_code)]
 
-use std::{cell::Cell, marker::PhantomData, ops::Range};
-
-use rayon::prelude::*;
+use std::{
+    any::Any,
+    cell::{Cell, RefCell},
+    hint,
+    marker::PhantomData,
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Arc, Mutex,
+        atomic::{
+            AtomicBool, AtomicPtr, AtomicUsize,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::context::outside;
 
@@ -78,9 +95,139 @@ fn each(tasks: usize, f: &dyn Task) {
     if tasks <= 1 || alone() {
         (0..tasks).for_each(|i| f.run(i))
     } else {
-        // A thread that waits may run another's job: its context must not be there then.
-        outside(|| (0..tasks).into_par_iter().with_max_len(1).for_each(|i| f.run(i)));
+        let threads = rayon::current_num_threads();
+        let crew = CREW.with_borrow_mut(|crew| match crew {
+            Some(crew) if crew.members.len() == threads => crew.clone(),
+            _ => crew.insert(Crew::new(threads)).clone(),
+        });
+        crew.run(tasks, f);
     }
+}
+
+/// How long a member stands ready after a stretch before it goes back to the pool.
+const READY: Duration = Duration::from_micros(200);
+
+thread_local!(static CREW: RefCell<Option<Arc<Crew>>> = const { RefCell::new(None) });
+
+/// The caller (member 0) and those of the pool who help it, one stretch of tasks after another.
+///
+/// Each member has a share of a stretch, the same place in every stretch so that its cache knows it, and takes from
+/// the others' when its own is done. A member that the pool has no thread for is not waited for.
+struct Crew {
+    members: Box<[Member]>,
+    /// The stretch: `*const &dyn Task`, its tasks, and the members that they are dealt to. Stored before any of its
+    /// tasks can be taken; read by whoever has taken one, which keeps the stretch from ending.
+    work: AtomicPtr<()>,
+    tasks: AtomicUsize,
+    dealt: AtomicUsize,
+    /// Tasks of this stretch that are over.
+    done: AtomicUsize,
+    /// Stretches so far.
+    stretch: AtomicUsize,
+    /// What a task unwound with.
+    unwound: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// On a cache line of its own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Member {
+    /// Tasks of its share that nobody has taken.
+    left: AtomicUsize,
+    /// It stands ready, or the pool was asked for it.
+    here: AtomicBool,
+}
+
+impl Crew {
+    fn new(threads: usize) -> Arc<Self> {
+        Arc::new(Crew {
+            members: (0..threads).map(|_| Member::default()).collect(),
+            work: AtomicPtr::default(),
+            tasks: AtomicUsize::default(),
+            dealt: AtomicUsize::default(),
+            done: AtomicUsize::default(),
+            stretch: AtomicUsize::default(),
+            unwound: Mutex::default(),
+        })
+    }
+
+    /// All the tasks of `f`; returns when they are over.
+    fn run(self: &Arc<Self>, tasks: usize, f: &dyn Task) {
+        let dealt = tasks.min(self.members.len());
+        self.work.store((&raw const f).cast_mut().cast(), Relaxed);
+        self.tasks.store(tasks, Relaxed);
+        self.dealt.store(dealt, Relaxed);
+        self.done.store(0, Relaxed);
+        let members = || self.members[..dealt].iter().enumerate();
+        members().for_each(|(k, member)| member.left.store(share(tasks, dealt, k).len(), Release));
+        self.stretch.fetch_add(1, Release);
+        for (k, member) in members().skip(1) {
+            if !member.here.swap(true, AcqRel) {
+                let crew = self.clone();
+                rayon::spawn(move || outside(|| crew.stand(k)));
+            }
+        }
+        self.help(0);
+        wait(|| self.done.load(Acquire) == tasks, None);
+        let unwound = self.unwound.lock().unwrap_or_else(|e| e.into_inner()).take();
+        if let Some(payload) = unwound {
+            resume_unwind(payload)
+        }
+    }
+
+    /// What member `k` does until there is nothing to do for a while.
+    fn stand(&self, k: usize) {
+        // The stretch that it was called for is this one or over.
+        let mut seen = self.stretch.load(Acquire).wrapping_sub(1);
+        while wait(|| self.stretch.load(Acquire) != seen, Some(READY)) {
+            seen = self.stretch.load(Acquire);
+            self.help(k);
+        }
+        self.members[k].here.store(false, Release);
+    }
+
+    /// Run tasks until all are taken: member `k`'s share first.
+    fn help(&self, k: usize) {
+        serially(|| {
+            for owner in (0..self.members.len()).map(|i| (k + i) % self.members.len()) {
+                let left = &self.members[owner].left;
+                while let Ok(left) = left.fetch_update(Acquire, Relaxed, |left| left.checked_sub(1)) {
+                    let (tasks, dealt) = (self.tasks.load(Relaxed), self.dealt.load(Relaxed));
+                    let work: *const &dyn Task = self.work.load(Relaxed).cast_const().cast();
+                    // SAFETY: the task taken is not over, so `run` of its stretch has not returned, and what it
+                    // stored before the count that was taken from is still there.
+                    let work = unsafe { *work };
+                    let i = share(tasks, dealt, owner).end - left;
+                    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work.run(i))) {
+                        *self.unwound.lock().unwrap_or_else(|e| e.into_inner()) = Some(payload);
+                    }
+                    self.done.fetch_add(1, Release);
+                }
+            }
+        });
+    }
+}
+
+/// Until `ready()`, or for so long; was it? First without leaving the processor to others, then leaving it to them.
+fn wait(ready: impl Fn() -> bool, long: Option<Duration>) -> bool {
+    let mut began = None;
+    for i in 0usize.. {
+        if ready() {
+            return true;
+        }
+        if i < 64 || !i.is_multiple_of(64) {
+            hint::spin_loop();
+            continue;
+        }
+        let waited = began.get_or_insert_with(Instant::now).elapsed();
+        if long.is_some_and(|long| waited > long) {
+            return false;
+        }
+        if waited > READY / 4 {
+            thread::yield_now();
+        }
+    }
+    unreachable!("the count has no end")
 }
 
 /// `f(i, data[i·chunk .. (i + 1)·chunk])` for every chunk, possibly at the same time; the last may be shorter.
@@ -180,6 +327,47 @@ mod tests {
                 assert!(y.iter().enumerate().all(|(i, &v)| i + 1 == v));
             });
         }
+    }
+
+    #[test]
+    fn a_task_that_unwinds_does_so_where_it_was_asked_for_when_all_are_over() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        pool.install(|| {
+            for _ in 0..100 {
+                let over = AtomicUsize::new(0);
+                let caught = catch_unwind(AssertUnwindSafe(|| {
+                    parallel(20, |i| {
+                        over.fetch_add(1, Relaxed);
+                        if i == 13 {
+                            resume_unwind(Box::new("the thirteenth"))
+                        }
+                    })
+                }));
+                assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"the thirteenth"));
+                assert_eq!(over.into_inner(), 20);
+            }
+        });
+    }
+
+    #[test]
+    fn callers_on_every_thread_of_a_pool_and_tasks_inside_tasks() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let sum = AtomicUsize::new(0);
+        pool.scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|_| {
+                    for stretch in 0..200 {
+                        parallel(stretch % 7, |i| {
+                            parallel(3, |j| {
+                                sum.fetch_add(i * j, Relaxed);
+                            })
+                        });
+                    }
+                });
+            }
+        });
+        // Σ_j j = 3, and Σ over stretches of Σ_{i < s mod 7} i: 28 full rounds of 0+0+1+3+6+10+15, then 0 to 3.
+        assert_eq!(sum.into_inner(), 8 * 3 * (28 * 35 + 1 + 3));
     }
 
     #[test]
