@@ -208,6 +208,11 @@ impl RunFolder {
     pub(crate) fn open(path: PathBuf) -> Result<Self, Diagnostic> {
         let append = |name: &str| {
             let file = path.join(name);
+            // A pipe would be waited for, for ever.
+            if fs::metadata(&file).is_ok_and(|m| !m.is_file()) {
+                let title = format!("{} is no regular file, and belongs to the run", file.display());
+                return Err(Diagnostic::new(Exit::Data, title).help("move it away; the run makes a new one"));
+            }
             OpenOptions::new().append(true).create(true).open(&file).map_err(failed("cannot write", &file))
         };
         let lock = append(".lock")?;

@@ -222,6 +222,25 @@ fn runs_that_start_at_once_are_numbered_apart() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_pipe_in_a_run_folder_is_not_waited_for() {
+    let scratch = Scratch::new();
+    scratch.fingerprint("train --data idx:tiny --model softmax --epochs 1 --json --name x");
+    for file in ["metrics.csv", "steps.csv", "layers.csv", "log.txt"] {
+        let path = scratch.0.join("runs/x").join(file);
+        let kept = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let output = scratch.run("train --resume runs/x --epochs 2");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains("no regular file") && text.contains("help:"), "{text}");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, kept).unwrap();
+    }
+}
+
+#[test]
 fn data_that_vanished_is_one_error_and_the_run_stays() {
     let scratch = Scratch::new();
     scratch.fingerprint("train --data idx:tiny --model softmax --epochs 1 --name x --json");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use zip::ZipArchive;
@@ -46,6 +46,8 @@ impl Default for Options {
     }
 }
 
+/// How many bytes of a large array may come out of one compressed byte.
+const DENSEST: u64 = 200;
 const INPUTS: [&str; 6] = ["x", "images", "inputs", "data", "features", "arr_0"];
 const LABELS: [&str; 7] = ["y", "labels", "label", "targets", "target", "classes", "arr_1"];
 
@@ -149,6 +151,17 @@ fn listed(names: &[String]) -> String {
     }
 }
 
+/// How many files an archive says that it holds; nothing where it is too large to say so in its last record.
+fn declared(path: &Path, length: u64) -> Option<usize> {
+    // The record is 22 bytes and a comment of at most 65,535.
+    let (mut file, mut tail) = (File::open(path).ok()?, Vec::new());
+    file.seek(SeekFrom::Start(length.saturating_sub(22 + 0xffff))).ok()?;
+    file.read_to_end(&mut tail).ok()?;
+    let at = tail.windows(4).rposition(|w| w == b"PK\x05\x06")?;
+    let count = tail.get(at + 10..at + 12)?;
+    Some(u16::from_le_bytes([count[0], count[1]]).into()).filter(|n| *n < 0xffff)
+}
+
 /// Where arrays are found by name.
 struct Source {
     path: PathBuf,
@@ -193,9 +206,15 @@ impl Source {
             let found = Error::new(path, "does not begin as an NPZ file does, with 50 4b");
             return Err(found.at(Place::Byte(0)).help(help));
         }
-        let (file, _) = open(path)?;
+        let (file, length) = open(path)?;
         let bad = |e: zip::result::ZipError| Error::new(path, format!("is no whole archive: {e}")).help(help);
         let mut archive = ZipArchive::new(BufReader::new(file)).map_err(bad)?;
+        // Of files with one name it keeps the last.
+        if let Some(count) = declared(path, length).filter(|n| *n > archive.len()) {
+            let text =
+                format!("holds {count} files, two of them with the same name: {} differ", archive.len());
+            return Err(Error::new(path, text).help("save it again with `numpy.savez`, each array once"));
+        }
         let mut entries = Vec::new();
         for i in 0..archive.len() {
             let entry = archive.by_index_raw(i).map_err(bad)?;
@@ -236,8 +255,17 @@ impl Source {
                         .at(Place::Entry(name.into()))
                         .help("save it with `numpy.savez` or `savez_compressed`")
                 })?;
-                // Deflate makes at most 1032 bytes out of one: a header cannot promise more than that.
-                let possible = entry.compressed_size().saturating_mul(1032).saturating_add(1024);
+                // Deflate makes up to 1032 bytes out of one; examples, however plain, are no such bombs.
+                let (packed, size) = (entry.compressed_size(), entry.size());
+                let possible = packed.saturating_mul(DENSEST).max(64 << 20);
+                if size > possible {
+                    let text =
+                        format!("holds {packed} bytes that would become {size}, as those of a bomb do");
+                    let found = Error::new(&self.path, text).at(Place::Entry(name.into()));
+                    return Err(found.help(
+                        "if it is what it should be, save it with `numpy.savez`, which does not compress",
+                    ));
+                }
                 npy::read(entry, most.min(possible), &self.path, Some(name))
             }
         }

@@ -141,8 +141,14 @@ pub(crate) fn index(labels: &[String], known: Option<&[String]>) -> Result<(Vec<
 
 /// A class needs a name that can be shown, and a classifier needs two classes.
 pub(crate) fn check_classes(path: &std::path::Path, classes: &[String]) -> Result<()> {
-    if let Some(bad) = classes.iter().find(|c| c.is_empty() || c.chars().any(char::is_control)) {
-        let text = format!("a class is called {bad:?}, and a name has letters and no control characters");
+    // Marks that turn the direction of writing would also turn what is printed around them.
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let bad = |c: &&String| c.is_empty() || c.len() > 1000 || c.chars().any(|c| c.is_control() || turns(c));
+    if let Some(bad) = classes.iter().find(bad) {
+        let shown: String = bad.chars().take(40).collect();
+        let text = format!(
+            "a class is called {shown:?}, and a name has up to 1000 letters and no control characters"
+        );
         return Err(Error::new(path, text).help("rename it"));
     }
     match classes {

@@ -511,14 +511,48 @@ fn an_archive_is_never_unpacked_and_no_bomb_goes_off() {
     assert!(!s.0.parent().unwrap().join("evil.npy").exists());
     let error = read(archive("readme.txt", b"x")).unwrap_err();
     assert!(error.to_string().contains("none of them NPY"), "{error}");
-    // 64 MiB of zeros in 64 kB: as long as the limit allows it is an array, and no more than the limit is taken.
-    let long = npy_file("|u1", "(64, 1048576)", &vec![0; 64 << 20]);
+    // 63 MiB of zeros in 64 kB: as long as the limit allows it is an array, and no more than the limit is taken.
+    let long = npy_file("|u1", "(63, 1048576)", &vec![0; 63 << 20]);
     let bomb = archive("x.npy", &long);
     assert!(bomb.len() < 100_000);
     let small = Limits { bytes: 1 << 20, ..Limits::default() };
     let few = arrays::Options { limits: small, ..options.clone() };
     let error = arrays::read(&s.write("a.npz", bomb), &few).unwrap_err();
     assert!(error.to_string().contains("can be taken"), "{error}");
+    // Twice as long it is none, whatever the limit; without compression it is an array again.
+    let long = npy_file("|u1", "(128, 1048576)", &vec![0; 128 << 20]);
+    let error = read(archive("x.npy", &long)).unwrap_err();
+    assert!(error.to_string().contains("as those of a bomb do (in `x`)"), "{error}");
+    assert!(error.helps()[0].contains("`numpy.savez`"), "{error}");
+}
+
+#[test]
+fn two_arrays_of_one_name_are_refused() {
+    let s = Scratch::new();
+    let mut file = archive("x.npy", &npy_file("|u1", "(2, 3)", &[1, 2, 3, 4, 5, 6]));
+    // The record of the only file stands twice in the list at the end, whose record of itself counts two.
+    let at = |what: &[u8; 4]| file.windows(4).position(|w| w == what).unwrap();
+    let (list, end) = (at(b"PK\x01\x02"), at(b"PK\x05\x06"));
+    let record = file[list..end].to_vec();
+    let last = end + record.len();
+    file.splice(end..end, record.iter().copied());
+    for (place, value) in [(8, 2_u32), (10, 2), (12, 2 * record.len() as u32)] {
+        let width = if place == 12 { 4 } else { 2 };
+        file[last + place..][..width].copy_from_slice(&value.to_le_bytes()[..width]);
+    }
+    let options = arrays::Options { labelled: false, ..Default::default() };
+    let error = arrays::read(&s.write("a.npz", file), &options).unwrap_err();
+    assert!(error.to_string().contains("two of them with the same name"), "{error}");
+}
+
+#[test]
+fn an_array_that_is_no_examples_is_refused_with_help() {
+    for (shape, data) in [("(2,)", 2), ("()", 1), ("(1, 1, 1, 1, 1)", 1), ("(2, 0)", 0)] {
+        let file = npy_file("|b1", shape, &vec![1; data]);
+        let array = cotangent_data::npy::read(&file[..], 1000, "a.npy".as_ref(), None).unwrap();
+        let error = arrays::inputs(array, "a.npy".as_ref(), &Default::default()).unwrap_err();
+        assert!(!error.helps().is_empty(), "{shape}: {error}");
+    }
 }
 
 /// Whether some bytes are read well; a file may be written into the folder for that.

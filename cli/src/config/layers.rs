@@ -9,6 +9,7 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
+use super::keys::{KEYS, Shape};
 use super::{
     Activation, BestName, ClassWeights, Config, DataConfig, LayerConfig, OptimConfig, OptimName, Problem,
     ScheduleConfig, ScheduleName, TrainConfig,
@@ -17,6 +18,9 @@ use crate::diagnostic::{Diagnostic, Exit, Place, nearest};
 
 /// The key whose value may be a bare name instead of a table.
 const SCHEDULE: &str = "optim.schedule";
+
+/// What is said of a list in the place of a table.
+const NO_TABLE: &str = "invalid type: sequence, expected a table";
 
 /// Where the values of a configuration came from: dotted key → such as `my.toml` or `--lr`.
 pub(crate) type Origins = BTreeMap<String, String>;
@@ -40,6 +44,8 @@ struct Layer {
 struct Spans {
     key: Range<usize>,
     value: Range<usize>,
+    /// Whether the value is a list.
+    list: bool,
 }
 
 /// The layers of a configuration, lowest first.
@@ -76,6 +82,10 @@ impl Layers {
         let tree = DeTable::parse(&text).map_err(|e| fail(e.span(), e.message(), &BTreeMap::new()))?;
         let mut spans = BTreeMap::new();
         collect("", tree.get_ref(), &mut spans);
+        // A list in the place of a table would be taken for the table's values in their order.
+        if let Some((_, s)) = spans.iter().find(|(key, s)| s.list && is_table(key) && *key != SCHEDULE) {
+            return Err(fail(Some(s.value.clone()), NO_TABLE, &spans));
+        }
         toml::from_str::<Config>(&text).map_err(|e| fail(e.span(), e.message(), &spans))?;
         let table =
             toml::from_str(&text).map_err(|e: toml::de::Error| fail(e.span(), e.message(), &spans))?;
@@ -108,7 +118,7 @@ impl Layers {
                 .help("write such as `--set optim.lr=0.1`"));
         }
         let value = parse_value(value.trim());
-        let spans = Spans { key: key_span.clone(), value: key_span.end + 1..shown.len() };
+        let spans = Spans { key: key_span.clone(), value: key_span.end + 1..shown.len(), list: false };
         self.assign("--set", shown, spans, &parts, value)
     }
 
@@ -121,7 +131,7 @@ impl Layers {
         shown: &str,
     ) -> Result<(), Diagnostic> {
         let text = format!("{flag} {shown}");
-        let spans = Spans { key: 0..flag.len(), value: flag.len() + 1..text.len() };
+        let spans = Spans { key: 0..flag.len(), value: flag.len() + 1..text.len(), list: false };
         self.assign(flag, text, spans, &key.split('.').collect::<Vec<_>>(), value.into())
     }
 
@@ -144,21 +154,21 @@ impl Layers {
         leaves(&prefix, &value, &mut |leaf, _| {
             spans.insert(leaf.into(), written.clone());
         });
+        let is_list = value.is_array();
         let mut tree = value;
         for part in key.iter().rev() {
             tree = toml::Value::Table(toml::Table::from_iter([(part.to_string(), tree)]));
         }
         let toml::Value::Table(table) = tree else { unreachable!("a key has at least one part") };
-        Config::from_table(&table).map_err(|error| {
-            let unknown = error.message().starts_with("unknown field");
+        let fail = |message: &str| {
+            let unknown = message.starts_with("unknown field");
             let span = if unknown { written.key.clone() } else { written.value.clone() };
-            explain(error.message(), &prefix, |label| Place {
-                name: name.clone(),
-                text: text.clone(),
-                span,
-                label,
-            })
-        })?;
+            explain(message, &prefix, |label| Place { name: name.clone(), text: text.clone(), span, label })
+        };
+        if is_list && is_table(&prefix) && prefix != SCHEDULE {
+            return Err(fail(NO_TABLE));
+        }
+        Config::from_table(&table).map_err(|error| fail(error.message()))?;
         self.0.push(Layer { origin: origin.into(), name, text, table, spans });
         Ok(())
     }
@@ -217,12 +227,16 @@ fn collect(prefix: &str, table: &DeTable<'_>, spans: &mut BTreeMap<String, Spans
                     collect(&dotted, inner, spans);
                     let first =
                         inner.iter().map(|(k, v)| k.span().start..v.span().end).min_by_key(|s| s.start);
-                    spans.insert(dotted, Spans { key: item.clone(), value: first.unwrap_or(item) });
+                    spans.insert(
+                        dotted,
+                        Spans { key: item.clone(), value: first.unwrap_or(item), list: false },
+                    );
                 }
             }
             _ => {}
         }
-        spans.insert(dotted, Spans { key: key.span(), value: value.span() });
+        let list = matches!(value.get_ref(), DeValue::Array(_));
+        spans.insert(dotted, Spans { key: key.span(), value: value.span(), list });
     }
 }
 
@@ -378,7 +392,15 @@ fn explain(message: &str, key: &str, place: impl FnOnce(String) -> Place) -> Dia
         ("unknown variant", "unknown name"),
         ("wanted exactly 1 element, more than 1 element", "a layer has one key, and there are more"),
         ("wanted exactly 1 element, found 0 elements", "a layer has one key, and there is none"),
-        ("wanted string or table", "a layer is a table"),
+        (" as i128", ""),
+        (
+            "wanted string or table",
+            if key.ends_with("act") || !key.starts_with("layers") {
+                "expected a name in quotes"
+            } else {
+                "expected a table for each layer"
+            },
+        ),
     ];
     let mut title = words.iter().fold(message.trim().to_string(), |text, (from, to)| text.replace(from, to));
     let is_unknown_key = title.starts_with("unknown field");
@@ -388,11 +410,14 @@ fn explain(message: &str, key: &str, place: impl FnOnce(String) -> Place) -> Dia
     let label = if is_unknown_key { "not a key I know" } else { "" };
     let mut found = Diagnostic::new(Exit::Usage, title).at(place(label.into()));
 
-    if let Some(help) = advice(message, key) {
+    let advised = advice(message, key);
+    if let Some(help) = advised {
         found = found.help(help);
     }
     let mut names = quoted(message);
-    let Some(word) = names.next() else { return found };
+    let Some(word) = names.next().filter(|_| message.contains("unknown")) else {
+        return if advised.is_none() { found.help(meaning(message, key)) } else { found };
+    };
     let expected: Vec<&str> = names.collect();
     if let Some(near) = nearest(word, expected.iter().copied()) {
         found = found.help(format!("did you mean `{near}`?"));
@@ -402,11 +427,39 @@ fn explain(message: &str, key: &str, place: impl FnOnce(String) -> Place) -> Dia
             keys.iter().map(String::as_str).filter(|k| k.rsplit('.').next() == Some(word)).collect();
         match same[..] {
             [only] => found = found.help(format!("`{word}` stands elsewhere: `{only}`")),
-            [] => {}
+            [] => found = found.help("`cotangent config keys` lists every key"),
             _ => found = found.help(format!("`{word}` stands elsewhere: `{}`", same.join("` or `"))),
         }
+    } else if advised.is_none() {
+        found = found.help(meaning(message, key));
     }
     found
+}
+
+/// Whether a key has keys below it.
+fn is_table(key: &str) -> bool {
+    KEYS.iter().any(|k| k.name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// What a key means, or where it is to be found.
+fn meaning(message: &str, key: &str) -> String {
+    if let Some(known) = KEYS.iter().find(|k| k.name == key) {
+        return match known.shape {
+            Shape::Names(names) => format!("one of {}: {}", names.join(", "), known.about),
+            _ => format!("`{key}`: {}", known.about),
+        };
+    }
+    if message.contains("duplicate") {
+        return "a key or table stands once in a file: take one of the two out".into();
+    }
+    match key.starts_with("layers.") {
+        true => "such as `conv2d = { out = 6, kernel = 5, padding = 2 }`, `linear = 120` or `act = \"relu\"`"
+            .into(),
+        false if is_table(key) => {
+            format!("write `[{key}]` on a line of its own, and its keys below")
+        }
+        false => "`cotangent config init` writes a file with every key".into(),
+    }
 }
 
 #[cfg(test)]
@@ -427,6 +480,54 @@ mod tests {
         let error = merged(file, sets).unwrap_err();
         assert_eq!(error.exit(), Exit::Usage);
         error.to_string()
+    }
+
+    #[test]
+    fn what_no_value_can_be_is_told_with_line_key_and_help() {
+        let lines = [
+            "seed = -1",
+            "seed = 1.5",
+            "seed = 99999999999999999999",
+            "model = 5",
+            "data = \"mnist\"",
+            "data = []",
+            "optim = [1]",
+            "layers = 3",
+            "layers = [1, 2]",
+            "[[data]]\nname = \"mnist\"",
+            "[data]\nbatch = \"64\"",
+            "[data]\naugment = 3",
+            "[data]\naugment = { shift = [] }",
+            "[data]\nsplit = { by = 5 }",
+            "[data]\nmissing = 3",
+            "[optim]\nlr = []",
+            "[optim]\nlr = 1979-05-27",
+            "[optim]\nname = \"sdg\"",
+            "[optim]\nschedule = []",
+            "[optim]\nschedule = { name = 3 }",
+            "[train]\nepochs = \"many\"",
+            "[train]\nbest = \"f1\"",
+            "[log]\nplots = 1",
+            "[[layers]]\nact = 3",
+            "[[layers]]\nconv2d = { out = 6 }",
+            "[[layers]]\nconv2d = { out = \"6\", kernel = 3 }",
+        ];
+        for line in lines {
+            let text = refused(line, &[]);
+            let last = line.lines().count();
+            let key = line.lines().last().unwrap().split(' ').next().unwrap();
+            let at = |n: usize| text.contains(&format!("--> my.toml:{n}:"));
+            assert!(at(1) || at(last), "{line}: {text}");
+            assert!(text.lines().next().unwrap().contains(key) || text.contains("`data"), "{line}: {text}");
+            assert!(text.contains("expected") || text.contains("missing field"), "{line}: {text}");
+            assert!(text.contains("\nhelp: "), "{line}: {text}");
+        }
+        for set in ["data=[]", "seed=x", "optim.lr=[]", "train.epochs=many"] {
+            let text = refused("", &[set]);
+            assert!(text.contains("expected") && text.contains("\nhelp: "), "{set}: {text}");
+        }
+        assert!(refused("[optim]\nlr = 1\nlr = 2", &[]).contains("take one of the two out"));
+        assert!(refused("seed = ", &[]).contains("config init"));
     }
 
     #[test]
