@@ -47,7 +47,7 @@ pub use cell::{Param, Rng, Scalar, State};
 pub use cotangent_derive::Parameters;
 pub use device::Device;
 pub use error::{Error, Fault, Mistake, Result, attempt};
-pub use observe::{Log, Observer, finite, observe};
+pub use observe::{Log, Observer, finite, observe, raw_scores};
 pub use ops::{Attribute, Batch, Cost, Mode, Op};
 pub use step::{Outputs, Plan, Step, shapes};
 pub use tensor::{

@@ -117,6 +117,43 @@ impl Observer for Finite {
     }
 }
 
+/// Run `f`; a cross entropy that is given probabilities instead of raw scores is the error (row E3): rows of numbers
+/// that are not negative and sum to 1. Off by default, since scores may happen to look so.
+///
+/// ```
+/// use cotangent::{raw_scores, Tensor};
+/// let (x, y) = (Tensor::from([[8.0, 0.0, -3.0]]), Tensor::from([0i64]));
+/// assert!(raw_scores(|| x.cross_entropy(&y)).is_ok());
+/// let e = raw_scores(|| x.softmax(1).cross_entropy(&y)).unwrap_err();
+/// assert!(e.to_string().contains("probabilities"), "{e}");
+/// ```
+///
+/// # Errors
+/// Names the loss's line, and what to leave out.
+pub fn raw_scores<T>(f: impl FnOnce() -> T) -> Result<T> {
+    crate::attempt(|| observe(Arc::new(RawScores), f))
+}
+
+struct RawScores;
+
+impl Observer for RawScores {
+    fn operation(&self, op: &dyn Op, inputs: &[Tensor], _: &[Tensor], origin: &Origin) -> Result<()> {
+        if op.name() != "cross_entropy" || inputs[0].is_recorded() || inputs[0].numel() == 0 {
+            return Ok(());
+        }
+        let classes = inputs[0].shape()[1];
+        let likely =
+            |row: &[f64]| row.iter().all(|p| *p >= 0.0) && (row.iter().sum::<f64>() - 1.0).abs() < 1e-3;
+        if classes < 2 || !inputs[0].to_vec::<f64>().chunks_exact(classes).all(likely) {
+            return Ok(());
+        }
+        Err(Error::other(format!(
+            "{origin} is given probabilities: no number is negative, and each row sums to 1"
+        ))
+        .help("it takes raw scores and does the softmax itself: leave out the softmax before it"))
+    }
+}
+
 type Hook = dyn Fn(&Tensor) -> Option<Tensor> + Send + Sync;
 
 /// `y = x`; on the way back a function sees the cotangent, and may replace it.

@@ -22,6 +22,10 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(138, 127, 209),
     RGBColor(176, 150, 42),
 ];
+/// A line that is broken into dashes is one pixel of the canvas wider until the picture is done.
+const DASHED: (&str, &str) = ("stroke-width=\"9\"", "stroke-width=\"8\" stroke-dasharray=\"24 16\"");
+/// Said once for all of a picture's text.
+const FONT: &str = " font-family=\"sans-serif\"";
 const STYLE: &str = "<style>.ct-plot{color:#1b1b1f;background:#fff}\
 @media screen and (prefers-color-scheme:dark){.ct-plot{color:#e6e6ea;background:#17171b}}</style>";
 
@@ -142,8 +146,6 @@ fn draw(chart: &Chart, mut built: Axes<'_>) -> Drawn {
         if line.points.len() == 1 {
             // A line through one point is nothing to see.
             built.draw_series(points().map(|p| Circle::new(p, 3 * SCALE, style.filled())))?;
-        } else if line.dashed {
-            built.draw_series(DashedLineSeries::new(points(), 6 * SCALE, 4 * SCALE, style))?;
         } else {
             built.draw_series(LineSeries::new(points(), style))?;
         }
@@ -152,7 +154,7 @@ fn draw(chart: &Chart, mut built: Axes<'_>) -> Drawn {
 }
 
 fn style(line: &Line) -> ShapeStyle {
-    COLOURS[line.colour % COLOURS.len()].stroke_width(2 * SCALE)
+    COLOURS[line.colour % COLOURS.len()].stroke_width(2 * SCALE + u32::from(line.dashed))
 }
 
 /// Pixels that a name takes in the legend, with its piece of line; letters of 12 pixels are about 7 wide.
@@ -188,11 +190,7 @@ fn legend(root: &Area<'_>, chart: &Chart) -> Drawn {
         for line in row.iter().rev().map(|i| &chart.lines[*i]) {
             let shown: String = line.name.chars().take(LONGEST).collect();
             let left = right - legend_width(&line.name) * unit;
-            let parts: &[(i32, i32)] = if line.dashed { &[(0, 8), (12, 20)] } else { &[(0, 20)] };
-            for (from, to) in parts {
-                let path = vec![(left + from * unit, y), (left + to * unit, y)];
-                root.draw(&PathElement::new(path, style(line)))?;
-            }
+            root.draw(&PathElement::new(vec![(left, y), (left + 20 * unit, y)], style(line)))?;
             let middle = font(12).color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
             root.draw(&Text::new(shown, (left + 25 * unit, y), middle))?;
             right = left - 14 * unit;
@@ -288,11 +286,14 @@ fn svg([width, height]: [u32; 2], label: &str, draw: impl FnOnce(&Area<'_>) -> D
         .strip_suffix("</svg>")
         .unwrap_or(body.trim())
         .replace(INK_HEX, "currentColor")
+        .replace(DASHED.0, DASHED.1)
+        .replace(" opacity=\"1\"", "")
+        .replace(FONT, "")
         .replace('\n', "");
     let (w, h) = (width * SCALE, height * SCALE);
     let label = maud::html! { (label) }.into_string();
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"ct-plot\" role=\"img\" aria-label=\"{label}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"ct-plot\" role=\"img\" aria-label=\"{label}\"{FONT} \
          width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {w} {h}\">{STYLE}{body}</svg>\n"
     )
 }

@@ -48,8 +48,14 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to stdout with code 0, a mistake to stderr with code 2; a closed stream is no matter.
-            let _ = match error.use_stderr() && std::io::stderr().is_terminal() {
-                true => anstream::stderr().write_all(narrowed(&error.render().ansi().to_string()).as_bytes()),
+            let _ = match error.use_stderr() {
+                true => {
+                    // What the standard library says of `abc` as a number says nothing of what is wanted.
+                    let text = error.render().ansi().to_string();
+                    let text = text.replace("invalid digit found in string", "expected a whole number");
+                    let text = if std::io::stderr().is_terminal() { narrowed(&text) } else { text };
+                    anstream::stderr().write_all(text.as_bytes())
+                }
                 false => error.print().and_then(|()| std::io::stdout().flush()),
             };
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));

@@ -59,6 +59,9 @@ pub(crate) const WORDS: &[(&str, &str)] = &[
     ("`{}` has no value", "`{0}`의 값이 없습니다"),
     ("give it one: {}", "값을 주세요: {0}"),
     ("`{}` is a function, and cannot have a value", "`{0}`은(는) 함수이므로 값을 가질 수 없습니다"),
+    ("a function takes brackets: {}", "함수에는 괄호가 필요합니다: {0}"),
+    ("a product needs its `*`, a function its brackets: {}", "곱에는 `*`가, 함수에는 괄호가 필요합니다: {0}"),
+    ("such as {}, at most {}", "예: {0}, 크기는 {1}까지"),
     ("call the variable something else", "변수에 다른 이름을 쓰세요"),
     ("`{}` has two values", "`{0}`의 값이 둘입니다"),
     ("give each variable one value", "변수마다 값을 하나씩 주세요"),
@@ -99,9 +102,10 @@ pub(crate) const WORDS: &[(&str, &str)] = &[
     ),
     ("there is no topic or row `{}`", "`{0}`(이)라는 주제나 행이 없습니다"),
     (
-        "`cotangent why` lists topics, `cotangent why --rows` the rows A1 to H12; did you mean `{}`?",
-        "`cotangent why`는 주제를, `cotangent why --rows`는 A1부터 H12까지의 행을 보여 줍니다. 혹시 `{0}`인가요?",
+        "`cotangent why` lists topics, `cotangent why --rows` the rows A1 to H12; did you mean {}?",
+        "`cotangent why`는 주제를, `cotangent why --rows`는 A1부터 H12까지의 행을 보여 줍니다. 혹시 {0}인가요?",
     ),
+    ("{} or {}", "{0} 또는 {1}"),
     (
         "`cotangent why` lists topics, `cotangent why --rows` the rows A1 to H12",
         "`cotangent why`는 주제를, `cotangent why --rows`는 A1부터 H12까지의 행을 보여 줍니다",

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 pub use batches::{Batched, Planned, batch_sizes, largest_batch};
 pub use binary::{Binary, Pictures, WIDTHS, binary, patches};
-pub use gan::{Gan, gan};
+pub use gan::{Gan, Gans, gan, gans};
 pub use lenets::{Reached, Trained, lenets, to_accuracy};
 
 use crate::{
@@ -212,6 +212,22 @@ pub fn curvature(p: &FiniteSum, theta: &Tensor, steps: usize) -> f64 {
     l
 }
 
+/// An estimate of L for a step along the gradient: the largest [`curvature`] at θ and where steps of up to `2/L` lead,
+/// which matters where F is flat here and steep there.
+pub fn curvature_ahead(p: &FiniteSum, theta: &Tensor, steps: usize) -> f64 {
+    let g = p.gradient(theta);
+    let mut l = curvature(p, theta, steps);
+    for _ in 0..20 {
+        let most = [0.5, 1.0, 2.0].map(|t| curvature(p, &(theta - &g * (t / l)), steps)).into_iter();
+        let most = most.fold(0.0, f64::max);
+        if most.is_nan() || most <= 1.001 * l {
+            break;
+        }
+        l = most;
+    }
+    l
+}
+
 /// The largest curvature of a single f_i among some of them: what a step on one example must be cautious about.
 fn sharpest(p: &FiniteSum, theta: &Tensor) -> f64 {
     let some = p.len().min(64);
@@ -303,15 +319,20 @@ pub fn compare_on(p: &FiniteSum, study: &Study) -> Vec<Arm> {
         .collect()
 }
 
-fn summarise(name: &'static str, rate: f64, runs: &[Vec<f64>], evaluations: usize) -> Arm {
+/// Mean and standard deviation over runs at each of their points, which are so far apart.
+fn curve(runs: &[Vec<f64>], apart: f64) -> Vec<[f64; 3]> {
     let count = runs.len().max(1) as f64;
-    let curve: Vec<[f64; 3]> = (0..runs.first().map_or(0, Vec::len))
+    (0..runs.first().map_or(0, Vec::len))
         .map(|e| {
             let mean = runs.iter().map(|r| r[e]).sum::<f64>() / count;
             let square = runs.iter().map(|r| (r[e] - mean) * (r[e] - mean)).sum::<f64>();
-            [e as f64, mean, (square / (count - 1.0).max(1.0)).sqrt()]
+            [e as f64 * apart, mean, (square / (count - 1.0).max(1.0)).sqrt()]
         })
-        .collect();
+        .collect()
+}
+
+fn summarise(name: &'static str, rate: f64, runs: &[Vec<f64>], evaluations: usize) -> Arm {
+    let curve = curve(runs, 1.0);
     let (first, last) =
         (curve.first().copied().unwrap_or_default(), curve.last().copied().unwrap_or_default());
     let worst = runs.iter().filter_map(|r| r.last()).copied().fold(f64::NEG_INFINITY, f64::max);
@@ -358,6 +379,8 @@ pub struct Order {
     pub spread: f64,
     /// The largest minus the smallest F within the last epoch, the mean over seeds.
     pub swing: f64,
+    /// Epoch, F and its spread over seeds, four times an epoch.
+    pub curve: Vec<[f64; 3]>,
 }
 
 /// A perceptron 2→8→1 with tanh on two overlapping blobs, as a function of one vector of 33 numbers.
@@ -380,34 +403,33 @@ pub fn orders(seeds: u64, epochs: usize) -> Vec<Order> {
     ["sorted cyclic", "one random order", "reshuffled"]
         .into_iter()
         .map(|name| {
-            let found: Vec<(f64, f64)> = (0..seeds)
-                .map(|seed| {
-                    let mut theta = normal([33], &Rng::new(seed + 7)) * 0.5;
-                    let mut last = Vec::new();
-                    for epoch in 0..epochs {
-                        let order: Vec<usize> = match name {
-                            "sorted cyclic" => (0..n).collect(),
-                            "one random order" => cotangent::data::permutation(n, seed, 0),
-                            _ => cotangent::data::permutation(n, seed, epoch as u64),
-                        };
-                        for (k, i) in order.iter().enumerate() {
-                            theta = &theta - p.batch_gradient(&theta, &[*i]) * 0.3;
-                            if epoch + 1 == epochs && k % 4 == 3 {
-                                last.push(p.value(&theta));
-                            }
+            let (mut means, mut swings, mut runs) = (Vec::new(), 0.0, Vec::new());
+            for seed in 0..seeds {
+                let mut theta = normal([33], &Rng::new(seed + 7)) * 0.5;
+                let (mut last, mut run) = (Vec::new(), vec![p.value(&theta)]);
+                for epoch in 0..epochs {
+                    let order: Vec<usize> = match name {
+                        "sorted cyclic" => (0..n).collect(),
+                        "one random order" => cotangent::data::permutation(n, seed, 0),
+                        _ => cotangent::data::permutation(n, seed, epoch as u64),
+                    };
+                    for (k, i) in order.iter().enumerate() {
+                        theta = &theta - p.batch_gradient(&theta, &[*i]) * 0.3;
+                        let (quarter, late) = (k % (n / 4) == n / 4 - 1, epoch + 1 == epochs && k % 4 == 3);
+                        if quarter || late {
+                            let f = p.value(&theta);
+                            last.extend(late.then_some(f));
+                            run.extend(quarter.then_some(f));
                         }
                     }
-                    let mean = last.iter().sum::<f64>() / last.len() as f64;
-                    let most = last.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                    let least = last.iter().copied().fold(f64::INFINITY, f64::min);
-                    (mean, most - least)
-                })
-                .collect();
-            let count = found.len() as f64;
-            let mean = found.iter().map(|f| f.0).sum::<f64>() / count;
-            let square = found.iter().map(|f| (f.0 - mean) * (f.0 - mean)).sum::<f64>();
-            let spread = (square / (count - 1.0).max(1.0)).sqrt();
-            Order { name, mean, spread, swing: found.iter().map(|f| f.1).sum::<f64>() / count }
+                }
+                means.push(vec![last.iter().sum::<f64>() / last.len() as f64]);
+                let most = last.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                swings += most - last.iter().copied().fold(f64::INFINITY, f64::min);
+                runs.push(run);
+            }
+            let [_, mean, spread] = curve(&means, 1.0).first().copied().unwrap_or_default();
+            Order { name, mean, spread, swing: swings / means.len() as f64, curve: curve(&runs, 0.25) }
         })
         .collect()
 }

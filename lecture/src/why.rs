@@ -186,16 +186,47 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
 /// # Errors
 /// An unknown word, with what there is.
 pub fn named(word: &str) -> Result<Vec<&'static Row>> {
+    // `no_grad`, `reverse mode` and `Softmax-Is-Argmax` are names too.
+    let word = word.trim();
+    let plain: String = word.to_lowercase().replace([' ', '_'], "-");
     if let Some(row) = rows().find(|r| r.id.eq_ignore_ascii_case(word)) {
         return Ok(vec![row]);
     }
-    if let Some(topic) = TOPICS.iter().find(|t| t.name.eq_ignore_ascii_case(word)) {
+    if let Some(topic) = TOPICS.iter().find(|t| t.name == plain) {
         return Ok(topic.rows().collect());
     }
-    let near = TOPICS.iter().find(|t| t.name.contains(&word.to_lowercase()) && !word.is_empty());
-    let near = near.map_or(String::new(), |t| format!("; did you mean `{}`?", t.name));
+    let near = near(&plain).join(" or ");
+    let near = if near.is_empty() { near } else { format!("; did you mean {near}?") };
     Err(Error::other(format!("there is no topic or row `{word}`"))
         .help(format!("`cotangent why` lists topics, `cotangent why --rows` the rows A1 to H12{near}")))
+}
+
+/// At most two topics whose name, question or rows have words like these, the likest first.
+fn near(asked: &str) -> Vec<String> {
+    let words = |text: &str| -> Vec<Vec<char>> {
+        let text = text.to_lowercase();
+        let long = text.split(|c: char| !c.is_alphanumeric()).filter(|w| w.chars().count() > 1);
+        long.map(|w| w.chars().collect()).collect()
+    };
+    // Dice's coefficient of pairs of letters.
+    let alike = |a: &[char], b: &[char]| {
+        let both = a.windows(2).filter(|p| b.windows(2).any(|q| q == *p)).count();
+        2.0 * both as f64 / (a.len() + b.len() - 2) as f64
+    };
+    let best = |word: &[char], text: &str| {
+        words(text).iter().map(|w| alike(word, w)).filter(|s| *s > 0.55).fold(0.0, f64::max)
+    };
+    let asked = words(asked);
+    let mut found: Vec<(f64, &str)> = TOPICS
+        .iter()
+        .map(|t| {
+            let said = t.rows().fold(t.title(Lang::En).to_string(), |text, r| text + " " + r.title(Lang::En));
+            (asked.iter().map(|w| best(w, t.name).max(0.8 * best(w, &said))).sum(), t.name)
+        })
+        .collect();
+    found.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let enough = 0.75 * found[0].0;
+    found.iter().take(2).filter(|(s, _)| *s > 0.0 && *s >= enough).map(|(_, n)| format!("`{n}`")).collect()
 }
 
 /// What a statement is.

@@ -302,6 +302,15 @@ fn a_mistake_points_at_its_character() {
         (e.at, e.message.as_str(), e.help.as_str()),
         (0..1, "`y` has no value", "give it one: `--at x=..,y=2`")
     );
+    // What people write, and what to write instead.
+    for text in ["2x", "x y", "sin x", "3(x)"] {
+        let e = of(text, "x=3").unwrap_err();
+        assert!(e.help.contains("`2*x`, `sin(x)`") && korean(&e), "{text}: {}", e.help);
+    }
+    assert_eq!(of("x)", "x=3").unwrap_err().help, "");
+    let e = of("x*sin", "x=3").unwrap_err();
+    assert!(e.help.contains("`sin(x)`") && korean(&e), "{}", e.help);
+    assert_eq!(bindings("x").unwrap_err().help, "such as `x=3`");
     let e = of("x*(W@x)", "x=[1,2,3],W=[[1,2],[3,4]]").unwrap_err();
     assert_eq!((e.at, e.message.as_str()), (3..6, "matmul: inner sizes 2 and 3 differ"));
     for (text, at) in

@@ -73,6 +73,25 @@ fn a7_the_curvature_of_a_quadratic_is_found() {
     assert_eq!(lab::noise_scale(&p, &Tensor::from([1.0, 1.0, 1.0])), 0.0);
 }
 
+/// A7: where F is flat here and steep ahead, L is that of the way; a step of 1/L and one of 2/L go down.
+#[test]
+fn a7_the_curvature_ahead_is_what_a_step_meets() {
+    let p = FiniteSum::logistic(40, 3, false, 1);
+    let far = Tensor::full([3], 2.0).cast(DType::F64);
+    let (here, ahead) = (lab::curvature(&p, &far, 30), lab::curvature_ahead(&p, &far, 30));
+    assert!(ahead > 1.2 * here, "{here} {ahead}");
+    let falls = |alpha: f64| p.value(&(&far - p.gradient(&far) * alpha)) < p.value(&far);
+    assert!(falls(1.0 / ahead) && falls(1.99 / ahead));
+}
+
+/// A20: F along three orders, four times an epoch, with the spread over seeds.
+#[test]
+fn a20_orders_have_curves() {
+    let found = lab::orders(3, 4);
+    assert!(found.iter().all(|o| o.curve.len() == 17 && o.curve[16][0] == 4.0 && o.curve[1][2] > 0.0));
+    assert!(found[0].mean > found[2].mean && found[0].swing > found[2].swing, "{found:?}");
+}
+
 /// A14: tr(Cov)/‖g‖² by hand.
 #[test]
 fn a14_the_noise_scale_by_hand() {
@@ -101,6 +120,9 @@ fn a11_the_generator_finds_the_data() {
         let g = lab::gan(seed, 400);
         assert!(g.before == 0.0 && (g.after - g.data).abs() < 0.5, "{seed}: {g:?}");
     }
+    let all = lab::gans(1, 3, 100);
+    assert!(all.spread > 0.0 && all.curve.len() == 51 && all.curve[50][0] == 100.0, "{all:?}");
+    assert!((all.curve[50][1] - lab::gans(1, 3, 100).curve[50][1]).abs() == 0.0);
 }
 
 /// H1–H6, H12: both networks learn.

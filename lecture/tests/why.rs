@@ -76,7 +76,8 @@ rows! {
         "copies back with item() in the loop" 101.0 0.0;
 
     c1: "√2 by Newton's loop" (std::f64::consts::SQRT_2) 1e-15, "its derivative, reverse" 0.353553390593274 1e-14;
-    c2: "LeNet-5, counted" 3.0 0.5, "largest of the shipped networks, counted" 2.5 2.5;
+    c2: "LeNet-5, counted" 3.0 0.5, "largest of the shipped networks, counted" 2.5 2.5,
+        "x/y/x/y, nothing but quotients" 5.666666667 5e-10;
     c3: "automatic: relative error" 0.0 1e-15, "best difference: relative error" 1e-11 9.9e-11;
     c4: "nodes of the tape, 50 turns" 100.0 0.0;
     c5:;
@@ -292,6 +293,17 @@ fn an_unknown_word_is_helped() {
     assert!(Lang::Ko.words(e.lines().next().unwrap()).contains("주제나 행이 없습니다"), "{e}");
     assert!(e.contains("did you mean `softmax-is-argmax`"), "{e}");
     assert!(why::named("A26").is_err() && why::named("").is_err());
+    // As people type them.
+    for (typed, meant) in
+        [("sofmax", "softmax-is-argmax"), ("shufling", "shuffling"), ("max-pooling", "pooling")]
+    {
+        let e = why::named(typed).err().unwrap().to_string();
+        assert!(e.contains(&format!("did you mean `{meant}`")), "{e}");
+    }
+    assert!(!why::named("zzz").err().unwrap().to_string().contains("did you mean"));
+    for typed in ["no_grad", "Reverse mode", "c8"] {
+        assert!(why::named(typed).is_ok(), "{typed}");
+    }
     assert_eq!(
         why::named("descent").unwrap().iter().map(|r| r.id).collect::<Vec<_>>(),
         ["A3", "A6", "A7", "A10"]

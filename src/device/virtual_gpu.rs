@@ -115,6 +115,37 @@ impl VirtualGpu {
         (count(true), count(false))
     }
 
+    /// A warning where the log goes back and forth between kernels and copies to the host, as `item()` in a loop makes
+    /// it (row B6).
+    ///
+    /// ```
+    /// use cotangent::{Device, Tensor};
+    /// let device = Device::virtual_gpu();
+    /// let mut x = Tensor::from([1.0, 2.0]).to(&device);
+    /// for _ in 0..5 {
+    ///     x = x * 0.5;
+    ///     x.sum().item();
+    /// }
+    /// let warning = device.as_virtual_gpu().unwrap().warning().unwrap();
+    /// assert!(warning.starts_with("4 times"), "{warning}");
+    /// ```
+    pub fn warning(&self) -> Option<String> {
+        let (mut back, mut times) = (false, 0);
+        for event in &self.state().log {
+            match event {
+                Event::Transfer { to_device: false, .. } => back = true,
+                Event::Launch { .. } => times += usize::from(std::mem::take(&mut back)),
+                _ => {}
+            }
+        }
+        (times > 2).then(|| {
+            format!(
+                "{times} times a value was copied back before the next kernel, and each time the host waited: is there an \
+                 `item()` in a loop? Keep values on the device, and read them once at the end"
+            )
+        })
+    }
+
     /// Bytes in its memory now, and at most so far.
     pub fn memory(&self) -> (usize, usize) {
         (self.bytes.load(Relaxed), self.peak.load(Relaxed))

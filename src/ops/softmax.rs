@@ -260,14 +260,23 @@ impl Default for CrossEntropyOptions {
 }
 
 impl CrossEntropyOptions {
-    /// PyTorch's deprecated `size_average` and `reduce`, as a reduction (row E10).
+    /// PyTorch's deprecated `size_average` and `reduce`, as a reduction (row E10); using it is warned about.
+    ///
+    /// ```compile_fail
+    /// #![deny(deprecated)]
+    /// let r = cotangent::ops::CrossEntropyOptions::legacy_reduction(None, None);
+    /// ```
     ///
     /// ```
+    /// # #![allow(deprecated)]
     /// use cotangent::ops::{CrossEntropyOptions as O, Reduction};
     /// assert_eq!(O::legacy_reduction(None, Some(false)), Reduction::None);
     /// assert_eq!(O::legacy_reduction(Some(false), None), Reduction::Sum);
     /// assert_eq!(O::legacy_reduction(None, None), Reduction::Mean);
     /// ```
+    #[deprecated(
+        note = "say `reduction: Reduction::Mean`, `Sum` or `None`; size_average and reduce are PyTorch's old way"
+    )]
     pub fn legacy_reduction(size_average: Option<bool>, reduce: Option<bool>) -> Reduction {
         match (reduce.unwrap_or(true), size_average.unwrap_or(true)) {
             (false, _) => Reduction::None,

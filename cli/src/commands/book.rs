@@ -26,9 +26,9 @@ pub(crate) struct Flags {
     /// Be mdBook's preprocessor, which makes MathML of the formulas
     #[arg(long, hide = true)]
     preprocess: bool,
-    /// What mdBook asks of a preprocessor: `supports html`
-    #[arg(hide = true, requires = "preprocess")]
-    question: Vec<String>,
+    /// The same as --chapter
+    #[arg(value_name = "CHAPTER", num_args = 0..=2, conflicts_with = "chapter")]
+    words: Vec<String>,
 }
 
 const AFTER: &str = "\
@@ -38,7 +38,7 @@ why --rows` shows.
 
 Examples:
   cotangent book
-  cotangent book --chapter order
+  cotangent book order
   cotangent book --out book.html";
 
 macro_rules! chapters {
@@ -77,8 +77,16 @@ macro_rules! pictures {
 }
 
 /// Paths and contents of all pictures; `cli/tests/book.rs` runs the commands that draw them.
-const PICTURES: &[(&str, &str)] =
-    pictures!["arms.svg", "crossing.svg", "difference.svg", "graph.svg", "noise.svg", "perceptron.svg",];
+const PICTURES: &[(&str, &str)] = pictures![
+    "arms.svg",
+    "crossing.svg",
+    "difference.svg",
+    "graph.svg",
+    "noise.svg",
+    "orders.svg",
+    "perceptron.svg",
+    "stepsize.svg",
+];
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--soft:#8881;--link:#0b6bcb}\
@@ -100,9 +108,10 @@ table{border-collapse:collapse}th,td{border:1px solid var(--line);padding:.3rem 
 /// Writes the page, and opens it where somebody can see it.
 pub(crate) fn run(flags: &Flags, console: &mut Console) -> Result<Exit, Diagnostic> {
     if flags.preprocess {
-        return preprocess(&flags.question, console);
+        return preprocess(&flags.words, console);
     }
-    if let Some(name) = &flags.chapter
+    let chapter = flags.chapter.as_ref().or(flags.words.last());
+    if let Some(name) = chapter
         && !CHAPTERS.iter().any(|(known, _)| known == name)
     {
         let near = CHAPTERS.iter().max_by(|a, b| {
@@ -120,15 +129,15 @@ pub(crate) fn run(flags: &Flags, console: &mut Console) -> Result<Exit, Diagnost
     };
     write_file(&file, page().as_bytes())?;
     let mut place = file.display().to_string();
-    if let Some(name) = &flags.chapter {
+    if let Some(name) = chapter {
         place = format!("{place}#{name}");
     }
     let opened =
-        flags.out.is_none() && std::io::stdout().is_terminal() && open(&file, flags.chapter.as_deref());
+        flags.out.is_none() && std::io::stdout().is_terminal() && open(&file, chapter.map(String::as_str));
     match console.json() {
         true => {
             let names: Vec<&str> = CHAPTERS.iter().map(|(name, _)| *name).collect();
-            let all = json!({ "file": file, "chapter": flags.chapter, "chapters": names, "opened": opened });
+            let all = json!({ "file": file, "chapter": chapter, "chapters": names, "opened": opened });
             console.print_json(&all)?;
         }
         false => console.print(&place)?,

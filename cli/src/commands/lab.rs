@@ -29,7 +29,7 @@ const AFTER: &str = "\
 Examples:
   cotangent lab compare
   cotangent lab compare --problem mnist --examples 500 --plot arms.svg
-  cotangent lab orders
+  cotangent lab orders --plot orders.svg
   cotangent lab batch --limit 64MB
   cotangent lab lenet --train 10000 --epochs 3
   cotangent lab binary --data data/cifar10 --classes cat,dog
@@ -44,7 +44,7 @@ enum Experiment {
     /// Sorted, fixed and fresh orders of the examples
     Orders(Seeds),
     /// Gradient noise scale along a training, from per-example gradients
-    Noise(Scale),
+    Noise(Noise),
     /// The curvature L, and the step sizes that it allows
     Stepsize(Noise),
     /// The largest batch for a memory limit, predicted and measured; what batch sizes buy
@@ -75,11 +75,17 @@ struct Compare {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
     /// The first step size on single examples; else a cautious one, from an estimate of the curvature
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     rate: Option<f64>,
     /// How step sizes go on: constant, harmonic α/(1 + epoch), root α/√(1 + epoch)
     #[arg(long, value_name = "NAME", default_value = "harmonic")]
     sequence: Sequence,
+    #[command(flatten)]
+    drawn: Drawn,
+}
+
+#[derive(Args, Debug)]
+struct Drawn {
     /// Draw the curves into an SVG file; PNG where the program was built with it
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -93,6 +99,8 @@ struct Seeds {
     /// Passes over the examples
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
     epochs: u32,
+    #[command(flatten)]
+    drawn: Drawn,
 }
 
 #[derive(Args, Debug)]
@@ -103,15 +111,8 @@ struct Noise {
     /// Examples
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=5000))]
     examples: u32,
-}
-
-#[derive(Args, Debug)]
-struct Scale {
     #[command(flatten)]
-    problem: Noise,
-    /// Draw the curve into an SVG file
-    #[arg(long, value_name = "FILE")]
-    plot: Option<PathBuf>,
+    drawn: Drawn,
 }
 
 #[derive(Args, Debug)]
@@ -119,6 +120,8 @@ struct Batch {
     /// Memory for a training step of LeNet-5, such as 64MB
     #[arg(long, value_name = "BYTES", default_value = "16MB")]
     limit: String,
+    #[command(flatten)]
+    drawn: Drawn,
 }
 
 #[derive(Args, Debug)]
@@ -129,6 +132,11 @@ struct Gan {
     /// Everything random follows from it
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Runs: with this seed and those after it
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    seeds: u32,
+    #[command(flatten)]
+    drawn: Drawn,
 }
 
 #[derive(Args, Debug)]
@@ -172,35 +180,84 @@ struct Binary {
     seed: u64,
 }
 
+/// What an experiment came to, and its picture.
+type Found = Result<(Exit, Option<Chart>), Diagnostic>;
+
 /// Runs an experiment.
 pub(crate) fn run(flags: &Flags, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
     let (_, threads) = super::place(global)?;
-    machine::with_threads(threads, || match &flags.experiment {
+    let plot = match &flags.experiment {
+        Experiment::Compare(f) => &f.drawn.plot,
+        Experiment::Orders(f) => &f.drawn.plot,
+        Experiment::Noise(f) | Experiment::Stepsize(f) => &f.drawn.plot,
+        Experiment::Batch(f) => &f.drawn.plot,
+        Experiment::Gan(f) => &f.drawn.plot,
+        Experiment::Lenet(_) | Experiment::Binary(_) => &None,
+    };
+    if let Some(path) = plot {
+        drawing::can_be(path)?;
+    }
+    let (exit, chart) = machine::with_threads(threads, || match &flags.experiment {
         Experiment::Compare(f) => compare(f, console),
-        Experiment::Orders(f) => {
-            let found = lab::orders(u64::from(f.seeds), f.epochs as usize);
-            show(console, &found, |o| {
-                format!("{:<16}  F {:.6} ± {:.6}   swing {:.6}", o.name, o.mean, o.spread, o.swing)
-            })
-        }
+        Experiment::Orders(f) => orders(f, console),
         Experiment::Noise(f) => noise(f, console),
         Experiment::Stepsize(f) => stepsize(f, console),
         Experiment::Batch(f) => batch(f, console),
-        Experiment::Gan(f) => {
-            let found = lab::gan(f.seed, f.steps as usize);
-            show(console, &[found], |g| {
-                format!("data mean {}   generator's mean {:.6} → {:.6}", g.data, g.before, g.after)
-            })
-        }
+        Experiment::Gan(f) => gan(f, console),
         Experiment::Lenet(f) => {
             let found = lab::lenets(f.train as usize, f.test as usize, u64::from(f.epochs), f.seed);
-            show(console, &found, |t| {
+            let exit = show(console, &found, |t| {
                 let right = 100.0 * t.accuracy;
                 format!("{:<16}  {:>6} parameters   {right:6.2} %   {:.1} s", t.name, t.parameters, t.seconds)
-            })
+            })?;
+            Ok((exit, None))
         }
-        Experiment::Binary(f) => binary(f, console),
-    })
+        Experiment::Binary(f) => Ok((binary(f, console)?, None)),
+    })?;
+    if let (Some(path), Some(chart)) = (plot, chart) {
+        drawing::write(path, &lines(&chart))?;
+    }
+    Ok(exit)
+}
+
+/// One line a name, numbered by colours.
+fn drawn(names: impl IntoIterator<Item = (String, Vec<(f64, f64)>)>) -> Vec<Line> {
+    let line = |(colour, (name, points))| Line { name, points, dashed: colour % 2 > 0, colour };
+    names.into_iter().enumerate().map(line).collect()
+}
+
+/// Mean by place.
+fn means(curve: &[[f64; 3]]) -> Vec<(f64, f64)> {
+    curve.iter().map(|[x, y, _]| (*x, *y)).collect()
+}
+
+fn orders(f: &Seeds, console: &mut Console) -> Found {
+    let found = lab::orders(u64::from(f.seeds), f.epochs as usize);
+    let exit = show(console, &found, |o| {
+        format!("{:<16}  F {:.6} ± {:.6}   swing {:.6}", o.name, o.mean, o.spread, o.swing)
+    })?;
+    let chart = Chart {
+        title: "Orders of the examples".into(),
+        x: "epochs".into(),
+        y: "F".into(),
+        lines: drawn(found.iter().map(|o| (o.name.to_string(), means(&o.curve)))),
+        logarithmic: false,
+    };
+    Ok((exit, Some(chart)))
+}
+
+fn gan(f: &Gan, console: &mut Console) -> Found {
+    let found = lab::gans(f.seed, u64::from(f.seeds), f.steps as usize);
+    let data = vec![(0.0, found.data), (f64::from(f.steps), found.data)];
+    let lines = drawn([("generator".into(), means(&found.curve)), ("data".into(), data)]);
+    let exit = show(console, &[found], |g| {
+        format!(
+            "data mean {}   generator's mean {:.6} → {:.6} ± {:.6} over {} seeds",
+            g.data, g.before, g.after, g.spread, f.seeds
+        )
+    })?;
+    let title = "The generator's mean".into();
+    Ok((exit, Some(Chart { title, x: "step".into(), y: "mean".into(), lines, logarithmic: false })))
 }
 
 fn show<T: Serialize>(
@@ -229,7 +286,7 @@ fn study(f: &Compare) -> Study {
     }
 }
 
-fn compare(f: &Compare, console: &mut Console) -> Result<Exit, Diagnostic> {
+fn compare(f: &Compare, console: &mut Console) -> Found {
     if let Some(rate) = f.rate
         && !(rate.is_finite() && rate > 0.0)
     {
@@ -239,38 +296,27 @@ fn compare(f: &Compare, console: &mut Console) -> Result<Exit, Diagnostic> {
     let study = study(f);
     let problem = study.make().map_err(|e| Diagnostic::new(Exit::Data, e))?;
     let known = f.problem != Problem::Mnist;
-    if let Some(path) = &f.plot {
-        drawing::can_be(path)?;
-    }
     let arms = lab::compare_on(&problem, &study);
-    if let Some(path) = &f.plot {
-        drawing::write(path, &picture(&arms, known))?;
-    }
     match console.json() {
         true => console.print_json(&json!({"study": study, "arms": arms}))?,
         false => console.print(&lab::text(&arms, known))?,
     }
-    Ok(match arms.iter().all(|a| a.mean.is_finite()) {
+    let exit = match arms.iter().all(|a| a.mean.is_finite()) {
         true => Exit::Success,
         false => Exit::Diverged,
-    })
+    };
+    Ok((exit, Some(picture(&arms, known))))
 }
 
 /// F − F* by epochs, one line an arm.
-fn picture(arms: &[Arm], known: bool) -> String {
-    let line = |(i, a): (usize, &Arm)| Line {
-        name: a.name.to_string(),
-        points: a.curve.iter().map(|[e, f, _]| (*e, *f)).collect(),
-        dashed: a.name == "gd",
-        colour: i,
-    };
-    lines(&Chart {
+fn picture(arms: &[Arm], known: bool) -> Chart {
+    Chart {
         title: "Equal gradient evaluations".into(),
         x: "epochs (gradient evaluations / N)".into(),
         y: if known { "F − F*" } else { "F" }.into(),
-        lines: arms.iter().enumerate().map(line).collect(),
+        lines: drawn(arms.iter().map(|a| (a.name.to_string(), means(&a.curve)))),
         logarithmic: true,
-    })
+    }
 }
 
 fn problem(f: &Noise) -> Result<cotangent_lecture::FiniteSum, Diagnostic> {
@@ -282,11 +328,8 @@ fn problem(f: &Noise) -> Result<cotangent_lecture::FiniteSum, Diagnostic> {
     study.make().map_err(|e| Diagnostic::new(Exit::Data, e))
 }
 
-fn noise(f: &Scale, console: &mut Console) -> Result<Exit, Diagnostic> {
-    if let Some(path) = &f.plot {
-        drawing::can_be(path)?;
-    }
-    let p = problem(&f.problem)?;
+fn noise(f: &Noise, console: &mut Console) -> Found {
+    let p = problem(f)?;
     let mut theta = Tensor::full([p.dim()], 2.0).cast(DType::F64);
     let alpha = 1.0 / lab::curvature(&p, &theta, 30).max(0.1);
     let mut found = Vec::new();
@@ -294,50 +337,59 @@ fn noise(f: &Scale, console: &mut Console) -> Result<Exit, Diagnostic> {
         found.push((step, p.value(&theta), lab::noise_scale(&p, &theta)));
         (0..10).for_each(|_| theta = &theta - p.gradient(&theta) * alpha);
     }
-    if let Some(path) = &f.plot {
-        let points = found.iter().map(|(step, _, scale)| (f64::from(*step), *scale)).collect();
-        let svg = lines(&Chart {
-            title: "Gradient noise scale tr(Cov)/‖∇F‖²".into(),
-            x: "step".into(),
-            y: "examples".into(),
-            lines: vec![Line { name: "noise scale".into(), points, dashed: false, colour: 0 }],
-            logarithmic: true,
-        });
-        drawing::write(path, &svg)?;
-    }
+    let points = found.iter().map(|(step, _, scale)| (f64::from(*step), *scale)).collect();
+    let chart = Chart {
+        title: "Gradient noise scale tr(Cov)/‖∇F‖²".into(),
+        x: "step".into(),
+        y: "examples".into(),
+        lines: drawn([("noise scale".into(), points)]),
+        logarithmic: true,
+    };
     let json: Vec<_> =
         found.iter().map(|(s, v, n)| json!({"step": s, "value": v, "noise_scale": n})).collect();
-    match console.json() {
+    let exit = match console.json() {
         true => show(console, &json, |j| j.to_string()),
         false => show(console, &found, |(step, value, scale)| {
             format!("step {step:>3}   F {value:.6}   noise scale {scale:>12.3} examples")
         }),
-    }
+    }?;
+    Ok((exit, Some(chart)))
 }
 
-fn stepsize(f: &Noise, console: &mut Console) -> Result<Exit, Diagnostic> {
+fn stepsize(f: &Noise, console: &mut Console) -> Found {
     let p = problem(f)?;
     let theta = Tensor::full([p.dim()], 2.0).cast(DType::F64);
-    let l = lab::curvature(&p, &theta, 60);
+    let here = lab::curvature(&p, &theta, 60);
+    let l = lab::curvature_ahead(&p, &theta, 30);
     let g = p.gradient(&theta);
     let before = p.value(&theta);
     let falls = |alpha: f64| before - p.value(&(&theta - &g * alpha));
     let found: Vec<_> = [("cautious, 1/L", 1.0 / l), ("worst case, 2/L", 2.0 / l), ("beyond, 8/L", 8.0 / l)]
         .iter()
-        .map(|(name, alpha)| json!({"name": name, "alpha": alpha, "fall": falls(*alpha), "curvature": l}))
+        .map(|(name, alpha)| {
+            json!({"name": name, "alpha": alpha, "fall": falls(*alpha), "curvature": l, "here": here})
+        })
         .collect();
-    match console.json() {
-        true => show(console, &found, |j| j.to_string()),
-        false => {
-            console
-                .print(&format!("curvature at θ (power iteration on Hessian-vector products): L = {l:.9}"))?;
-            show(console, &found, |j| {
-                let number = |key: &str| j[key].as_f64().unwrap_or(f64::NAN);
-                let name = j["name"].as_str().unwrap_or_default();
-                format!("{name:<16}  α = {:.9}   F falls by {:.9}", number("alpha"), number("fall"))
-            })
-        }
+    if !console.json() {
+        console.print(&format!(
+            "curvature at θ (power iteration on Hessian-vector products): {here:.9}\n\
+             L, the largest there and where steps of up to 2/L lead: {l:.9}"
+        ))?;
     }
+    let exit = show(console, &found, |j| {
+        let number = |key: &str| j[key].as_f64().unwrap_or(f64::NAN);
+        let name = j["name"].as_str().unwrap_or_default();
+        format!("{name:<16}  α = {:.9}   F falls by {:.9}", number("alpha"), number("fall"))
+    })?;
+    let points = (0..=40).map(|i| f64::from(i) / 10.0).map(|t| (t, before - falls(t / l))).collect();
+    let chart = Chart {
+        title: "One step along −∇F".into(),
+        x: "α·L".into(),
+        y: "F after it".into(),
+        lines: drawn([("F(θ − α∇F)".into(), points), ("F(θ)".into(), vec![(0.0, before), (4.0, before)])]),
+        logarithmic: false,
+    };
+    Ok((exit, Some(chart)))
 }
 
 /// `64MB`, `65536`: bytes.
@@ -353,16 +405,31 @@ fn bytes(word: &str) -> Option<usize> {
     word[..end].parse::<usize>().ok()?.checked_mul(unit).filter(|n| (1 << 20..=2 << 30).contains(n))
 }
 
-fn batch(f: &Batch, console: &mut Console) -> Result<Exit, Diagnostic> {
+fn batch(f: &Batch, console: &mut Console) -> Found {
     let Some(limit) = bytes(&f.limit) else {
         let title = format!("`--limit {}`: expected from 1MB to 2GB", f.limit);
         return Err(Diagnostic::new(Exit::Usage, title).help("such as 64MB"));
     };
     let planned = lab::largest_batch(limit);
     let sizes = lab::batch_sizes(&[16, 64, 256, 1024], 2000, 0.5);
+    let of = |value: fn(&lab::Batched) -> f64| {
+        let first = sizes.first().map_or(1.0, value);
+        sizes.iter().map(|b| ((b.batch as f64).log2(), value(b) / first)).collect()
+    };
+    let chart = Chart {
+        title: "Softmax regression to a loss of 0.5".into(),
+        x: "log₂ of B".into(),
+        y: "times those of B = 16".into(),
+        lines: drawn([
+            ("examples/s".into(), of(|b| b.throughput)),
+            ("steps".into(), of(|b| b.steps as f64)),
+            ("seconds".into(), of(|b| b.seconds)),
+        ]),
+        logarithmic: true,
+    };
     if console.json() {
         console.print_json(&json!({"limit": limit, "planned": planned, "sizes": sizes}))?;
-        return Ok(Exit::Success);
+        return Ok((Exit::Success, Some(chart)));
     }
     console.print(&format!(
         "LeNet-5 in {limit} bytes: {} fixed, {} an example,\nso batches of at most {}\n\
@@ -376,12 +443,13 @@ fn batch(f: &Batch, console: &mut Console) -> Result<Exit, Diagnostic> {
         planned.measured,
         100.0 * (planned.measured as f64 / planned.predicted as f64 - 1.0)
     ))?;
-    show(console, &sizes, |b| {
+    let exit = show(console, &sizes, |b| {
         format!(
             "B {:>5}   {:>9.0} examples/s   rate {:<4}   {:>4} steps   {:.3} s",
             b.batch, b.throughput, b.rate, b.steps, b.seconds
         )
-    })
+    })?;
+    Ok((exit, Some(chart)))
 }
 
 fn binary(f: &Binary, console: &mut Console) -> Result<Exit, Diagnostic> {

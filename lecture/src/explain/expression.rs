@@ -67,7 +67,12 @@ impl Expression {
     pub fn parse(text: &str) -> std::result::Result<Self, ParseError> {
         let mut parser = Parser::new(text)?;
         let root = parser.sum()?;
-        parser.end("an operator or the end")?;
+        parser.end("an operator or the end").map_err(|mut e| {
+            if !matches!(parser.peek(), Some(Token::Sign(_))) || parser.is("(") || parser.is("[") {
+                e.help = "a product needs its `*`, a function its brackets: `2*x`, `sin(x)`".into();
+            }
+            e
+        })?;
         if let Some((_, at)) = parser.terms.get(MOST) {
             let message = format!("expected at most {MOST} numbers, names and operations");
             return Err(ParseError { at: at.clone(), message, help: "name a part with `--at`".into() });
@@ -110,6 +115,10 @@ impl Expression {
                 let help = match given.is_empty() {
                     true => format!("give it one: `--at {name}=2`"),
                     false => format!("give it one: `--at {},{name}=2`", given.join("=..,") + "=.."),
+                };
+                let help = match FUNCTIONS.contains(&name.as_str()) {
+                    true => format!("a function takes brackets: `{name}(x)`"),
+                    false => help,
                 };
                 return Err(ParseError {
                     at: place.clone(),
@@ -246,7 +255,7 @@ pub fn bindings(text: &str) -> std::result::Result<Vec<(String, Tensor)>, ParseE
             return Err(ParseError { at, message, help: "give each variable one value".into() });
         }
         parser.next += 1;
-        parser.sign("=", "`=`")?;
+        parser.sign("=", "`=`").map_err(|e| ParseError { help: format!("such as `{name}=3`"), ..e })?;
         let begin = parser.here().start;
         let root = parser.sum()?;
         let span = begin..parser.before();
@@ -262,7 +271,8 @@ pub fn bindings(text: &str) -> std::result::Result<Vec<(String, Tensor)>, ParseE
         if parser.at_end() {
             break;
         }
-        parser.sign(",", "`,` or the end")?;
+        let help = || "such as `x=3, w=[1,2,3]`".to_string();
+        parser.sign(",", "`,` or the end").map_err(|e| ParseError { help: help(), ..e })?;
     }
     Ok(found)
 }
@@ -333,7 +343,8 @@ fn tokens(text: &str) -> std::result::Result<Vec<(Token, Range<usize>)>, ParseEr
                 let number =
                     text[at..end].parse::<f64>().ok().filter(|x| x.is_finite()).ok_or_else(|| {
                         let message = format!("expected a number, found `{}`", &text[at..end]);
-                        ParseError { at: at..end, message, help: "such as `3`, `0.5` or `1e-3`".into() }
+                        let help = "such as `3`, `0.5` or `1e-3`, at most `1.7e308`".into();
+                        ParseError { at: at..end, message, help }
                     })?;
                 (Token::Number(number), at..end)
             }

@@ -209,7 +209,7 @@ pub(super) fn render(t: &Trace, style: Style) -> String {
 fn graph(t: &Trace, lang: Lang) -> String {
     let steps = t.steps().count();
     let mut text = match lang {
-        Lang::En => format!("The graph: {steps} steps\n"),
+        Lang::En => format!("The graph: {steps} step{}\n", if steps == 1 { "" } else { "s" }),
         Lang::Ko => format!("계산 그래프: {steps}단계\n"),
     };
     let width = t.steps().map(|n| n.name.chars().count() + n.formula.chars().count()).max().unwrap_or(0);

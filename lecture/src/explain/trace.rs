@@ -666,7 +666,7 @@ fn name(nodes: &mut [Node], steps: &[&Applied], place: &[usize], output: usize, 
 
 /// A number as people write it.
 fn plain(x: f64) -> String {
-    if x == x.trunc() && x.abs() < 1e15 { format!("{x:.0}") } else { format!("{x}") }
+    if x == x.trunc() && x.abs() < 1e15 { format!("{x:.0}") } else { format!("{x:?}") }
 }
 
 /// What a step is, what it reads, saves, and its derivatives.

@@ -8,10 +8,11 @@ use cotangent::{
 };
 use serde::Serialize;
 
+use super::curve;
 use crate::problem::logistic;
 
 /// What became of the generator.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Gan {
     /// The mean of the data.
     pub data: f64,
@@ -19,6 +20,38 @@ pub struct Gan {
     pub before: f64,
     /// The generator's mean over the last quarter of the steps.
     pub after: f64,
+    /// The generator's mean after each step.
+    pub means: Vec<f64>,
+}
+
+/// What became of several generators.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gans {
+    /// The mean of the data.
+    pub data: f64,
+    /// The generators' mean before training.
+    pub before: f64,
+    /// Their means over the last quarter of the steps: the mean over seeds.
+    pub after: f64,
+    /// The standard deviation of that over seeds.
+    pub spread: f64,
+    /// Step, mean, spread, forty times along the way.
+    pub curve: Vec<[f64; 3]>,
+}
+
+/// [`gan`] with so many seeds from `seed` on.
+pub fn gans(seed: u64, seeds: u64, steps: usize) -> Gans {
+    let runs: Vec<Gan> = (0..seeds).map(|i| gan(seed.wrapping_add(i), steps)).collect();
+    let ends: Vec<Vec<f64>> = runs.iter().map(|g| vec![g.after]).collect();
+    let [_, after, spread] = curve(&ends, 1.0).first().copied().unwrap_or_default();
+    let every = (steps / 40).max(1);
+    let means: Vec<Vec<f64>> = runs
+        .iter()
+        .map(|g| {
+            [g.before].into_iter().chain(g.means.iter().skip(every - 1).step_by(every).copied()).collect()
+        })
+        .collect();
+    Gans { data: 3.0, before: 0.0, after, spread, curve: curve(&means, every as f64) }
 }
 
 /// `G(z) = μ + s·z` against a small perceptron `D`, on data from N(3, 1).
@@ -48,5 +81,5 @@ pub fn gan(seed: u64, steps: usize) -> Gan {
         means.push(generator.0.value().to_vec::<f64>()[0]);
     }
     let last = &means[means.len() - (means.len() / 4).clamp(1, means.len().max(1))..];
-    Gan { data: 3.0, before, after: last.iter().sum::<f64>() / last.len() as f64 }
+    Gan { data: 3.0, before, after: last.iter().sum::<f64>() / last.len() as f64, means }
 }

@@ -4,7 +4,7 @@ use cotangent::{
     DType, Rng, Tensor, attempt,
     laws::Draw,
     ops::{CrossEntropyOptions, Reduction},
-    value_and_grad,
+    raw_scores, value_and_grad,
 };
 
 use super::{Argument, Row, row};
@@ -161,8 +161,8 @@ fn e2(a: &mut Argument) {
 fn e3(a: &mut Argument) {
     a.say(
         "Raw scores, of any size. Given probabilities by mistake, it takes the softmax of a softmax: everything looks \
-         nearly uniform, and learning is slow without any error.",
-        "크기에 제한이 없는 날것의 점수를 받는다. 실수로 확률을 주면 소프트맥스의 소프트맥스가 되어 거의 균등해 보이고, 오류 없이 학습만 느려진다.",
+         nearly uniform, and learning is slow without any error. raw_scores(|| …) looks for this mistake.",
+        "크기에 제한이 없는 날것의 점수를 받는다. 실수로 확률을 주면 소프트맥스의 소프트맥스가 되어 거의 균등해 보이고, 오류 없이 학습만 느려진다. raw_scores(|| …)가 이 실수를 찾는다.",
     );
     let x = Tensor::from([[8.0, 0.0, -3.0]]);
     let y = Tensor::from([0i64]);
@@ -172,6 +172,17 @@ fn e3(a: &mut Argument) {
     a.number("least it can be for three classes, by mistake", (1.0f64 + 2.0 * (-1.0f64).exp()).ln());
     a.claim("scores: near 0 when it is right", "점수: 맞으면 0에 가깝다", right < 1e-3);
     a.counter("probabilities: never below 0.55", "확률: 0.55 아래로 갈 수 없다", wrong > 0.55);
+    let quiet = raw_scores(|| x.cross_entropy(&y)).is_ok();
+    let found =
+        raw_scores(|| x.softmax(1).cross_entropy(&y)).err().map(|e| e.to_string()).unwrap_or_default();
+    // Where in the source it was is of no use here.
+    let (head, tail) = (found.split(" at ").next().unwrap_or_default(), found.find(" is given"));
+    a.quote(&format!("{head}{}", tail.map_or("", |i| &found[i..])));
+    a.claim(
+        "raw_scores: nothing to say of scores, an error for probabilities",
+        "raw_scores: 점수에는 말이 없고, 확률에는 오류",
+        quiet && head == "cross_entropy" && tail.is_some(),
+    );
     let mut d = Draw::new(3);
     let fine = (0..100).all(|_| {
         let x = d.real([2, 3]).contiguous();
@@ -366,10 +377,12 @@ fn e9(a: &mut Argument) {
     a.property("mean · Σw = sum, 30 draws", "평균 · Σw = 합, 30번", fine);
 }
 
+#[allow(deprecated)]
 fn e10(a: &mut Argument) {
     a.say(
-        "Two old switches, mapped onto one: reduce = false is none, size_average = false is sum, everything else mean.",
-        "옛 스위치 둘을 하나로: reduce = false이면 none, size_average = false이면 sum, 나머지는 mean.",
+        "Two old switches, mapped onto one: reduce = false is none, size_average = false is sum, everything else mean. \
+         The compiler warns whoever uses them: legacy_reduction is marked as deprecated.",
+        "옛 스위치 둘을 하나로: reduce = false이면 none, size_average = false이면 sum, 나머지는 mean. legacy_reduction은 폐기 예정으로 표시되어, 쓰면 컴파일러가 경고한다.",
     );
     let all = [None, Some(true), Some(false)];
     let mut rows = vec![["size_average", "reduce", "reduction"].map(String::from).to_vec()];

@@ -106,6 +106,12 @@ fn b1(a: &mut Argument) {
         "f32와 i64는 f32, f64와 f32는 f64, bool과 i32는 i32",
         found == [DType::F32, DType::F64, DType::I32],
     );
+    let drawn = |seed: u64| Tensor::randn([1000], &Rng::new(seed)).to_vec::<f32>();
+    a.claim(
+        "random numbers follow from a seed: the same from 1 and 1, others from 2",
+        "난수는 시드를 따른다: 1과 1은 같고 2는 다르다",
+        drawn(1) == drawn(1) && drawn(1) != drawn(2),
+    );
     let mut d = Draw::new(1);
     let fine = (0..50).all(|_| {
         let (m, k, n) = (d.size(1..6), d.size(1..6), d.size(1..6));
@@ -232,8 +238,8 @@ fn b5(a: &mut Argument) {
 fn b6(a: &mut Argument) {
     a.say(
         "A well-made program sends once, computes, and receives once. Reading a number inside the loop (item()) breaks \
-         the phases: a copy and a wait each time.",
-        "잘 만든 프로그램은 한 번 보내고, 계산하고, 한 번 받는다. 반복문 안에서 수를 읽으면(item()) 매번 복사하고 기다리느라 단계가 깨진다.",
+         the phases: a copy and a wait each time. The device's log shows it, and its warning() says so.",
+        "잘 만든 프로그램은 한 번 보내고, 계산하고, 한 번 받는다. 반복문 안에서 수를 읽으면(item()) 매번 복사하고 기다리느라 단계가 깨진다. 장치의 기록에서 보이며, warning()이 그것을 말한다.",
     );
     let phases = |reads: bool| {
         let (device, gpu) = gpu();
@@ -255,19 +261,26 @@ fn b6(a: &mut Argument) {
         };
         let mut order: Vec<&str> = log.iter().map(word).filter(|w| *w != "wait").collect();
         order.dedup();
-        (order.join(" "), gpu.transfers().1, gpu.clock().0 * 1e6)
+        (order.join(" "), gpu.transfers().1, gpu.clock().0 * 1e6, gpu.warning())
     };
-    let (order, back, time) = phases(false);
+    let (order, back, time, quiet) = phases(false);
     a.claim(&format!("the phases: {order}"), "단계: 보내기, 계산, 받기", order == "send compute receive");
     a.number("copies back", back as f64);
     a.number("simulated µs", time);
-    let (order, back, slow) = phases(true);
+    let (order, back, slow, warning) = phases(true);
     a.number("copies back with item() in the loop", back as f64);
     a.number("simulated µs with item() in the loop", slow);
     a.counter(
         "item() in the loop: one copy back a turn",
         "반복문 안의 item(): 매번 되받는 복사",
         back == 21 && slow > 1.3 * time && order.len() > 30,
+    );
+    let warning = warning.unwrap_or_default();
+    a.quote(&warning);
+    a.claim(
+        "a warning for item() in the loop, none without",
+        "반복문 안의 item()에는 경고가 있고, 없으면 경고도 없다",
+        warning.contains("item()") && quiet.is_none(),
     );
 }
 
@@ -418,16 +431,13 @@ fn b10(a: &mut Argument) {
     }
     let first = a.number("first step of the slide's version that leaves f32", f64::from(last + 1));
     // Where in the source it was is of no use here.
-    let words = words.split(" at ").next().unwrap_or_default().to_string();
-    a.say(
-        &format!("Then the library says: {words} … is not finite."),
-        &format!("그러면 라이브러리가 말한다: {words} … 유한하지 않다."),
-    );
+    let said = words.split_once(" at ").zip(words.split_once(" gave "));
+    a.quote(&said.map_or(String::new(), |((operation, _), (_, what))| format!("{operation} gave {what}")));
     let overflowed = !run(false, false).0.to_vec::<f32>().iter().all(|x| x.is_finite());
     a.counter(
         "without the norm the 39th step overflows f32",
         "노름으로 나누지 않으면 39번째 걸음이 f32를 넘는다",
-        first == 39.0 && overflowed,
+        first == 39.0 && overflowed && said.is_some(),
     );
     let slow = run(true, true);
     a.number("simulated µs", time);

@@ -708,9 +708,8 @@ fn a13(a: &mut Argument) {
             g.accumulate((loss(&x.narrow(0, i, 1)) / b as f64).backward());
         }
         let whole = loss(&x).backward();
-        if let (Some(p), Some(q)) = (w.gradient(&g), w.gradient(&whole)) {
-            worst = worst.max(apart(p, q) / (1.0 + q.abs().max().item()));
-        }
+        let both = w.gradient(&g).zip(w.gradient(&whole));
+        worst = worst.max(both.map_or(f64::INFINITY, |(p, q)| apart(p, q) / (1.0 + q.abs().max().item())));
     }
     a.number("worst relative difference, f32, 10 draws", worst);
     a.property("accumulated = batch, to 1e-6", "누적한 것 = 배치, 1e-6까지", worst <= 1e-6);
