@@ -102,6 +102,10 @@ impl Diagnostic {
             }
             io::ErrorKind::IsADirectory => found.help("name a file in it"),
             io::ErrorKind::ReadOnlyFilesystem => found.help("write elsewhere with `--out DIR`"),
+            _ if doing == "cannot create" => found.help("write elsewhere with `--out DIR`"),
+            io::ErrorKind::PermissionDenied => {
+                found.help("ask for the right to it: `ls -l` tells whose it is")
+            }
             _ => found,
         }
     }

@@ -466,6 +466,12 @@ fn bmp(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
     let half = |at: usize| bytes.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]])).ok_or_else(short);
     let word = |at: usize| Ok::<u32, Error>(u32::from(half(at)?) | u32::from(half(at + 2)?) << 16);
     let (start, header) = (word(10)? as usize, word(14)? as usize);
+    if !matches!(header, 12 | 40 | 52 | 56 | 64 | 108 | 124) {
+        return Err(bad(14, format!("it declares a header of {header} bytes, as no kind of BMP has")));
+    }
+    if start < 14 + header {
+        return Err(bad(10, format!("its pixels are to begin at byte {start}, within its header")));
+    }
     // A header of 12 bytes is OS/2's, with sizes of 16 bits and a palette of three bytes a colour.
     let old = header == 12;
     let (width, height, depth, packed) = match old {
@@ -489,6 +495,9 @@ fn bmp(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
         }
         _ => return Err(bad(28, format!("it declares {depth} bits a pixel, packed in way {packed}"))),
     };
+    if matches!(packed, 3 | 6) && masks[..3].contains(&0) {
+        return Err(bad(54, "no bits of its pixels are for one of the colours".into()));
+    }
     let (w, h) = (width as usize, height.unsigned_abs() as usize);
     let row = (w * usize::from(depth)).div_ceil(32) * 4;
     let pixels = start.checked_add(row * h).and_then(|to| bytes.get(start..to)).ok_or_else(|| {

@@ -420,7 +420,8 @@ fn explain(message: &str, key: &str, place: impl FnOnce(String) -> Place) -> Dia
     };
     let expected: Vec<&str> = names.collect();
     if let Some(near) = nearest(word, expected.iter().copied()) {
-        found = found.help(format!("did you mean `{near}`?"));
+        let more = if is_unknown_key { " `cotangent config keys` lists every key" } else { "" };
+        found = found.help(format!("did you mean `{near}`?{more}"));
     } else if is_unknown_key {
         let keys = known_keys();
         let same: Vec<&str> =
