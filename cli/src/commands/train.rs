@@ -133,6 +133,7 @@ impl Plan {
         let optimizer: Arc<dyn Optimizer> = rate::optimizer(&config.optim).into();
         model.to_device(&device);
         let mut remarks = data.remarks.clone();
+        remarks.extend(few_steps(count(&data.train), config.data.batch, data.noun()));
         let (about, folder) = match self {
             Plan::New(_) => {
                 let normalisation = data.normalisation.clone();
@@ -172,6 +173,16 @@ impl Plan {
         let eager = flags.eager;
         Ok(Parts { about, data, model, optimizer, rate, manner, device, threads, folder, chronicle, eager })
     }
+}
+
+/// A set that is small beside its batches is seen often and learned little, which is not plain to see.
+fn few_steps(n: usize, batch: usize, noun: &str) -> Option<String> {
+    let better = 1 << (n / 8).checked_ilog2()?;
+    (n.div_ceil(batch) < 4 && better >= 2).then(|| {
+        let steps = n.div_ceil(batch);
+        let plural = if steps == 1 { "" } else { "s" };
+        format!("{n} {noun} in batches of {batch} are {steps} step{plural} an epoch; `--batch {better}` takes more, and learns faster")
+    })
 }
 
 /// What follows a validation figure needs examples for it; files may hold some, so this is known late.

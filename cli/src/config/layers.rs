@@ -444,6 +444,19 @@ fn is_table(key: &str) -> bool {
 
 /// What a key means, or where it is to be found.
 fn meaning(message: &str, key: &str) -> String {
+    // A path alone is no data set, but says which kind was meant.
+    if let Some(path) =
+        message.strip_prefix("unknown data set `").and_then(|m| m.split_once('`')).map(|m| m.0)
+    {
+        let ends = |end: &str| path.to_lowercase().ends_with(end) && Path::new(path).is_file();
+        let kind = match Path::new(path).is_dir() {
+            true => Some("folder"),
+            false => ["csv", "npz"].into_iter().find(|kind| ends(kind)),
+        };
+        if let Some(kind) = kind {
+            return format!("did you mean `{kind}:{path}`?");
+        }
+    }
     if let Some(known) = KEYS.iter().find(|k| k.name == key) {
         return match known.shape {
             Shape::Names(names) => format!("one of {}: {}", names.join(", "), known.about),
