@@ -1,6 +1,14 @@
 //! Why it is so: every row of the lecture as a short argument with numbers that are computed while one waits, the
 //! counter-example, and a seeded check.
 
+/// The rows of a part of the lecture: as one text they need no addresses.
+macro_rules! rows {
+    ($(row($id:literal, $topic:literal, $page:literal, $en:literal, $ko:literal, $run:ident $(,)?)),* $(,)?) => {
+        pub(super) const ROWS: super::Rows =
+            (concat!($($id, "\n", $topic, "\n", $page, "\n", $en, "\n", $ko, "\n"),*), &[$($run),*]);
+    };
+}
+
 mod convolution;
 mod cross_entropy;
 mod devices;
@@ -11,13 +19,13 @@ mod lenet;
 mod optimisation;
 mod perceptrons;
 
-use std::{fmt::Write, time::Instant};
+use std::{fmt::Write, sync::LazyLock, time::Instant};
 
 use cotangent::{Error, Result, attempt};
 use serde::Serialize;
 
 use crate::{
-    Lang,
+    Chain, Lang,
     explain::{nine, table, width},
 };
 
@@ -82,16 +90,8 @@ impl Row {
     }
 }
 
-const fn row(
-    id: &'static str,
-    topic: &'static str,
-    page: &'static str,
-    en: &'static str,
-    ko: &'static str,
-    argument: fn(&mut Argument),
-) -> Row {
-    Row { id, topic, page, title: [en, ko], argument }
-}
+/// Five lines a row, and what it runs.
+type Rows = (&'static str, &'static [fn(&mut Argument)]);
 
 /// A question that several rows answer.
 #[derive(Debug)]
@@ -116,7 +116,11 @@ impl Topic {
 macro_rules! topics {
     ($($name:literal $en:literal $ko:literal;)*) => {
         /// All topics.
-        pub const TOPICS: &[Topic] = &[$(Topic { name: $name, title: [$en, $ko] }),*];
+        pub static TOPICS: LazyLock<Vec<Topic>> = LazyLock::new(|| {
+            // As one text they need no addresses.
+            let lines: Vec<&str> = concat!($($name, "\n", $en, "\n", $ko, "\n"),*).lines().collect();
+            lines.chunks_exact(3).map(|l| Topic { name: l[0], title: [l[1], l[2]] }).collect()
+        });
     };
 }
 topics! {
@@ -160,18 +164,26 @@ topics! {
 
 /// All rows, in the order of the lecture.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    [
-        optimisation::ROWS,
-        devices::ROWS,
-        differentiation::ROWS,
-        perceptrons::ROWS,
-        cross_entropy::ROWS,
-        exercise::ROWS,
-        convolution::ROWS,
-        lenet::ROWS,
-    ]
-    .into_iter()
-    .flatten()
+    static ALL: LazyLock<Vec<Row>> = LazyLock::new(|| {
+        let mut all = Vec::new();
+        for (text, run) in [
+            optimisation::ROWS,
+            devices::ROWS,
+            differentiation::ROWS,
+            perceptrons::ROWS,
+            cross_entropy::ROWS,
+            exercise::ROWS,
+            convolution::ROWS,
+            lenet::ROWS,
+        ] {
+            let lines: Vec<&str> = text.lines().collect();
+            for (l, argument) in lines.chunks_exact(5).zip(run) {
+                all.push(Row { id: l[0], topic: l[1], page: l[2], title: [l[3], l[4]], argument: *argument });
+            }
+        }
+        all
+    });
+    ALL.iter()
 }
 
 /// The rows that a word means: one by its id, or those of a topic.
@@ -217,16 +229,37 @@ fn near(asked: &str) -> Vec<String> {
         words(text).iter().map(|w| alike(word, w)).filter(|s| *s > 0.55).fold(0.0, f64::max)
     };
     let asked = words(asked);
-    let mut found: Vec<(f64, &str)> = TOPICS
-        .iter()
-        .map(|t| {
-            let said = t.rows().fold(t.title(Lang::En).to_string(), |text, r| text + " " + r.title(Lang::En));
-            (asked.iter().map(|w| best(w, t.name).max(0.8 * best(w, &said))).sum(), t.name)
-        })
-        .collect();
-    found.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let enough = 0.75 * found[0].0;
-    found.iter().take(2).filter(|(s, _)| *s > 0.0 && *s >= enough).map(|(_, n)| format!("`{n}`")).collect()
+    let (mut first, mut second) = ((0.0, ""), (0.0, ""));
+    for t in TOPICS.iter() {
+        let said = t.rows().fold(t.title(Lang::En).to_string(), |text, r| text + " " + r.title(Lang::En));
+        let score: f64 = asked.iter().map(|w| best(w, t.name).max(0.8 * best(w, &said))).sum();
+        if score > first.0 {
+            (first, second) = ((score, t.name), first);
+        } else if score > second.0 {
+            second = (score, t.name);
+        }
+    }
+    let enough = (0.75 * first.0).max(f64::MIN_POSITIVE);
+    [first, second].iter().filter(|(s, _)| *s >= enough).map(|(_, n)| format!("`{n}`")).collect()
+}
+
+/// Row C16 for widths of one's own, `n₀` first: the cost of every order of the product, and the best one.
+///
+/// ```
+/// use cotangent_lecture::{Lang, why};
+/// let found = why::chain(&[10, 20, 1, 20, 10], Lang::En).unwrap();
+/// assert_eq!((found.get("reverse"), found.get("best")), (Some(2400.0), Some(500.0)));
+/// assert!(why::chain(&[10], Lang::En).is_err());
+/// ```
+///
+/// # Errors
+/// Too few widths, or one that is 0 or too large.
+pub fn chain(widths: &[u64], lang: Lang) -> Result<Argument> {
+    let chain = Chain::new(widths).map_err(Error::other)?;
+    let row = named("C16")?[0];
+    let mut argument = Argument { row: row.id, title: row.title(lang), lang, ..Argument::default() };
+    differentiation::chain(&mut argument, &chain);
+    Ok(argument)
 }
 
 /// What a statement is.

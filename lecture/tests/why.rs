@@ -256,7 +256,7 @@ fn every_row_speaks_both_languages() {
         }
         assert!(!en.text().chars().any(|c| ('가'..='힣').contains(&c)), "{}", row.id);
     }
-    for topic in TOPICS {
+    for topic in TOPICS.iter() {
         for kind in [Statement::Claim, Statement::CounterExample, Statement::Property] {
             if !kinds[topic.name].contains(&kind) {
                 wrong.push(format!("{}: no {kind:?}", topic.name));

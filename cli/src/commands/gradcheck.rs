@@ -71,8 +71,9 @@ fn table(found: &[Comparison]) -> String {
 mod tests {
     use super::*;
 
+    /// A2: a kink near the point is named, and is no failure.
     #[test]
-    fn a_kink_is_said_in_words() {
+    fn a2_a_kink_is_said_in_words() {
         let one = |modes, difference, kink| Comparison { layer: "fc".into(), modes, difference, kink };
         let text =
             table(&[one(3.1e-16, Some(2.4e-9), None), one(0.0, None, Some(1e-7)), one(0.5, Some(1.0), None)]);

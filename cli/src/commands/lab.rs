@@ -23,6 +23,9 @@ pub(crate) struct Flags {
     /// What to do
     #[command(subcommand)]
     experiment: Experiment,
+    /// Draw the curves into an SVG file; PNG where the program was built with it
+    #[arg(long, global = true, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 const AFTER: &str = "\
@@ -80,15 +83,6 @@ struct Compare {
     /// How step sizes go on: constant, harmonic α/(1 + epoch), root α/√(1 + epoch)
     #[arg(long, value_name = "NAME", default_value = "harmonic")]
     sequence: Sequence,
-    #[command(flatten)]
-    drawn: Drawn,
-}
-
-#[derive(Args, Debug)]
-struct Drawn {
-    /// Draw the curves into an SVG file; PNG where the program was built with it
-    #[arg(long, value_name = "FILE")]
-    plot: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -99,8 +93,6 @@ struct Seeds {
     /// Passes over the examples
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
     epochs: u32,
-    #[command(flatten)]
-    drawn: Drawn,
 }
 
 #[derive(Args, Debug)]
@@ -111,8 +103,6 @@ struct Noise {
     /// Examples
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=5000))]
     examples: u32,
-    #[command(flatten)]
-    drawn: Drawn,
 }
 
 #[derive(Args, Debug)]
@@ -120,8 +110,6 @@ struct Batch {
     /// Memory for a training step of LeNet-5, such as 64MB
     #[arg(long, value_name = "BYTES", default_value = "16MB")]
     limit: String,
-    #[command(flatten)]
-    drawn: Drawn,
 }
 
 #[derive(Args, Debug)]
@@ -135,8 +123,6 @@ struct Gan {
     /// Runs: with this seed and those after it
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     seeds: u32,
-    #[command(flatten)]
-    drawn: Drawn,
 }
 
 #[derive(Args, Debug)]
@@ -186,15 +172,11 @@ type Found = Result<(Exit, Option<Chart>), Diagnostic>;
 /// Runs an experiment.
 pub(crate) fn run(flags: &Flags, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
     let (_, threads) = super::place(global)?;
-    let plot = match &flags.experiment {
-        Experiment::Compare(f) => &f.drawn.plot,
-        Experiment::Orders(f) => &f.drawn.plot,
-        Experiment::Noise(f) | Experiment::Stepsize(f) => &f.drawn.plot,
-        Experiment::Batch(f) => &f.drawn.plot,
-        Experiment::Gan(f) => &f.drawn.plot,
-        Experiment::Lenet(_) | Experiment::Binary(_) => &None,
-    };
-    if let Some(path) = plot {
+    if let Some(path) = &flags.plot {
+        if matches!(flags.experiment, Experiment::Lenet(_) | Experiment::Binary(_)) {
+            let title = "`--plot`: this experiment has no picture";
+            return Err(Diagnostic::new(Exit::Usage, title).help("the other six have one"));
+        }
         drawing::can_be(path)?;
     }
     let (exit, chart) = machine::with_threads(threads, || match &flags.experiment {
@@ -214,7 +196,7 @@ pub(crate) fn run(flags: &Flags, global: &Global, console: &mut Console) -> Resu
         }
         Experiment::Binary(f) => Ok((binary(f, console)?, None)),
     })?;
-    if let (Some(path), Some(chart)) = (plot, chart) {
+    if let (Some(path), Some(chart)) = (&flags.plot, chart) {
         drawing::write(path, &lines(&chart))?;
     }
     Ok(exit)

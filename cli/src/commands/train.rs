@@ -11,7 +11,7 @@ use cotangent::{Device, Tensor};
 use crate::checkpoint::{About, Checkpoint, OPTIM, SCHEDULE};
 use crate::chronicle::Chronicle;
 use crate::config::layers::Layers;
-use crate::config::{BestName, Config, DeviceName, ScheduleName};
+use crate::config::{BestName, Config, DeviceName, SamplerName, ScheduleName};
 use crate::console::Console;
 use crate::data::{Data, count};
 use crate::diagnostic::{Diagnostic, Exit};
@@ -61,6 +61,10 @@ impl Plan {
         let (config, origins) = layers.merge()?;
         for line in config.listing(&origins) {
             console.detail(&line);
+        }
+        // Row A17: the log says it.
+        if config.data.sampler != SamplerName::Iid {
+            console.detail("  given the past, gradients in this order are not unbiased: `cotangent why A17`");
         }
         Ok(Plan::New(Box::new((config, layers))))
     }

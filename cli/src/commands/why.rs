@@ -21,6 +21,23 @@ pub(crate) fn run(flags: &Why, global: &Global, console: &mut Console) -> Result
 
 fn argue(flags: &Why, lang: Lang, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
     let (_, threads) = super::place(global)?;
+    if let Some(text) = &flags.widths {
+        let widths: Option<Vec<u64>> = text.split(',').map(|w| w.trim().parse().ok()).collect();
+        if let Some(word) = &flags.topic
+            && !why::named(word).is_ok_and(|rows| rows.iter().any(|r| r.id == "C16"))
+        {
+            let found = Diagnostic::new(Exit::Usage, format!("`--widths`: {word} is not about products"));
+            return Err(found.help("`cotangent why reverse-mode --widths 1,100,20,50`"));
+        }
+        // None is as wrong as a word: the same error names what is expected.
+        let found = why::chain(&widths.unwrap_or_default(), lang)
+            .map_err(|e| Diagnostic::from(e).exiting(Exit::Usage))?;
+        match console.json() {
+            true => console.print_json(&found.json())?,
+            false => console.print(&found.text())?,
+        }
+        return Ok(Exit::Success);
+    }
     let Some(word) = &flags.topic else {
         return match flags.rows {
             true => rows(lang, console),
@@ -82,7 +99,7 @@ fn picture(plot: &Plot) -> String {
 }
 
 fn topics(lang: Lang, console: &mut Console) -> Result<Exit, Diagnostic> {
-    for t in TOPICS {
+    for t in TOPICS.iter() {
         let rows: Vec<&str> = t.rows().map(|r| r.id).collect();
         match console.json() {
             true => console.print_json(&json!({"topic": t.name, "title": t.title(lang), "rows": rows}))?,

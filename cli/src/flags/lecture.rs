@@ -83,6 +83,9 @@ pub(crate) struct Why {
     /// List every row with its command and its page
     #[arg(long)]
     pub(crate) rows: bool,
+    /// The best order of the product (row C16) for widths of your own, the result's first, such as 1,100,20,50
+    #[arg(long, value_name = "WIDTHS", conflicts_with_all = ["rows", "plot", "train"])]
+    pub(crate) widths: Option<String>,
     /// Draw what the row computes (A14, C3) into an SVG file
     #[arg(long, value_name = "FILE", requires = "topic")]
     pub(crate) plot: Option<PathBuf>,
@@ -104,5 +107,6 @@ Examples:
   cotangent why C12 --lang ko
   cotangent why A15 --train
   cotangent why C3 --plot difference.svg
+  cotangent why reverse-mode --widths 10,20,1,20,10
   cotangent why --rows
   cotangent why A7 --json | jq .numbers";

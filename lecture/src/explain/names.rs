@@ -36,114 +36,60 @@ pub(super) fn latex_name(name: &str) -> String {
     }
 }
 
+/// Operations, what they are as text and as LaTeX, and the derivative by each operand, twice too. `a` and `b` in `$a`, `$b`
+/// are the operands, `$n` is the result.
+const FORMULAS: &str = "\
+add|$a + $b|$a + $b|1|1|1|1
+sub|$a − $b|$a - $b|1|1|−1|-1
+mul|$a·$b|$a\\,$b|$b|$b|$a|$a
+div|$a/$b|\\frac{$a}{$b}|1/$b|\\frac{1}{$b}|−$n/$b|-\\frac{$n}{$b}
+neg|−$a|-$a|−1|-1
+exp|exp $a|e^{$a}|$n|$n
+ln|ln $a|\\log $a|1/$a|\\frac{1}{$a}
+sqrt|√$a|\\sqrt{$a}|1/(2·$n)|\\frac{1}{2$n}
+recip|1/$a|\\frac{1}{$a}|−$n²|-$n^2
+square|$a²|$a^2|2·$a|2$a
+sin|sin $a|\\sin $a|cos $a|\\cos $a
+cos|cos $a|\\cos $a|−sin $a|-\\sin $a
+tanh|tanh $a|\\tanh $a|1 − $n²|1 - $n^2
+sigmoid|sigmoid $a|\\sigma($a)|$n·(1 − $n)|$n(1 - $n)
+relu|relu $a|\\max(0, $a)|[$a > 0]|[$a > 0]
+abs|¦$a¦|¦$a¦|sign $a|\\operatorname{sign} $a
+maximum|max($a, $b)|\\max($a, $b)|[$a > $b]|[$a > $b]|[$b > $a]|[$b > $a]
+minimum|min($a, $b)|\\min($a, $b)|[$a < $b]|[$a < $b]|[$b < $a]|[$b < $a]
+matmul|$a @ $b|$a\\,$b|D ↦ D @ $b|D \\mapsto D\\,$b|D ↦ $a @ D|D \\mapsto $a\\,D
+sum|sum $a|\\textstyle\\sum $a|1…1|1^\\top
+expand|expand $a|\\operatorname{expand} $a|1 each|I
+reshape|reshape $a|\\operatorname{reshape} $a|1 each|I
+cast|cast $a|\\operatorname{cast} $a|1 each|I
+pack|pack $a|\\operatorname{pack} $a|1 each|I
+permute|$aᵀ|$a^\\top|D ↦ Dᵀ|D \\mapsto D^\\top
+";
+
 /// The formula of an operation; `own` is the name of its result.
 pub(super) fn formula(op: &str, attributes: &str, operands: &[String], own: &str) -> Formula {
-    let latex: Vec<String> = operands.iter().map(|o| latex_name(o)).collect();
-    let of = |i: usize| operands.get(i).map_or("?", String::as_str);
-    let tex = |i: usize| latex.get(i).map_or("?", String::as_str);
-    let (a, b, n) = (of(0), of(1), own);
-    let (ta, tb, tn) = (tex(0), tex(1), latex_name(own));
-    let one = || ("1".to_string(), "1".to_string());
-    let p = |text: String, latex: String| (text, latex);
-    let (text, tex, partials) = match op {
-        "add" => (format!("{a} + {b}"), format!("{ta} + {tb}"), vec![one(), one()]),
-        "sub" => (format!("{a} − {b}"), format!("{ta} - {tb}"), vec![one(), p("−1".into(), "-1".into())]),
-        "mul" => {
-            (format!("{a}·{b}"), format!("{ta}\\,{tb}"), vec![p(b.into(), tb.into()), p(a.into(), ta.into())])
-        }
-        "div" => (
-            format!("{a}/{b}"),
-            format!("\\frac{{{ta}}}{{{tb}}}"),
-            vec![
-                p(format!("1/{b}"), format!("\\frac{{1}}{{{tb}}}")),
-                p(format!("−{n}/{b}"), format!("-\\frac{{{tn}}}{{{tb}}}")),
-            ],
-        ),
-        "neg" => (format!("−{a}"), format!("-{ta}"), vec![p("−1".into(), "-1".into())]),
-        "exp" => (format!("exp {a}"), format!("e^{{{ta}}}"), vec![p(n.into(), tn.clone())]),
-        "ln" => (
-            format!("ln {a}"),
-            format!("\\log {ta}"),
-            vec![p(format!("1/{a}"), format!("\\frac{{1}}{{{ta}}}"))],
-        ),
-        "sqrt" => (
-            format!("√{a}"),
-            format!("\\sqrt{{{ta}}}"),
-            vec![p(format!("1/(2·{n})"), format!("\\frac{{1}}{{2{tn}}}"))],
-        ),
-        "recip" => {
-            (format!("1/{a}"), format!("\\frac{{1}}{{{ta}}}"), vec![p(format!("−{n}²"), format!("-{tn}^2"))])
-        }
-        "square" => (format!("{a}²"), format!("{ta}^2"), vec![p(format!("2·{a}"), format!("2{ta}"))]),
-        "sin" => {
-            (format!("sin {a}"), format!("\\sin {ta}"), vec![p(format!("cos {a}"), format!("\\cos {ta}"))])
-        }
-        "cos" => {
-            (format!("cos {a}"), format!("\\cos {ta}"), vec![p(format!("−sin {a}"), format!("-\\sin {ta}"))])
-        }
-        "tanh" => {
-            (format!("tanh {a}"), format!("\\tanh {ta}"), vec![p(format!("1 − {n}²"), format!("1 - {tn}^2"))])
-        }
-        "sigmoid" => (
-            format!("sigmoid {a}"),
-            format!("\\sigma({ta})"),
-            vec![p(format!("{n}·(1 − {n})"), format!("{tn}(1 - {tn})"))],
-        ),
-        "relu" => (
-            format!("relu {a}"),
-            format!("\\max(0, {ta})"),
-            vec![p(format!("[{a} > 0]"), format!("[{ta} > 0]"))],
-        ),
-        "abs" => (
-            format!("|{a}|"),
-            format!("|{ta}|"),
-            vec![p(format!("sign {a}"), format!("\\operatorname{{sign}} {ta}"))],
-        ),
-        "maximum" => (
-            format!("max({a}, {b})"),
-            format!("\\max({ta}, {tb})"),
-            vec![
-                p(format!("[{a} > {b}]"), format!("[{ta} > {tb}]")),
-                p(format!("[{b} > {a}]"), format!("[{tb} > {ta}]")),
-            ],
-        ),
-        "minimum" => (
-            format!("min({a}, {b})"),
-            format!("\\min({ta}, {tb})"),
-            vec![
-                p(format!("[{a} < {b}]"), format!("[{ta} < {tb}]")),
-                p(format!("[{b} < {a}]"), format!("[{tb} < {ta}]")),
-            ],
-        ),
-        "matmul" => (
-            format!("{a} @ {b}"),
-            format!("{ta}\\,{tb}"),
-            vec![
-                p(format!("D ↦ D @ {b}"), format!("D \\mapsto D\\,{tb}")),
-                p(format!("D ↦ {a} @ D"), format!("D \\mapsto {ta}\\,D")),
-            ],
-        ),
-        "sum" => {
-            (format!("sum {a}"), format!("\\textstyle\\sum {ta}"), vec![p("1…1".into(), "1^\\top".into())])
-        }
-        "expand" | "reshape" | "cast" | "pack" => (
-            format!("{op} {a}"),
-            format!("\\operatorname{{{op}}} {ta}"),
-            vec![p("1 each".into(), "I".into())],
-        ),
-        "permute" if operands.len() == 1 => {
-            (format!("{a}ᵀ"), format!("{ta}^\\top"), vec![p("D ↦ Dᵀ".into(), "D \\mapsto D^\\top".into())])
-        }
-        _ => {
-            let with = if attributes.is_empty() { String::new() } else { format!("; {attributes}") };
-            let name = op.replace('_', "\\_");
-            let by = |i: &str| p(format!("∂{op}/∂{i}"), format!("D_{{{}}}\\text{{{name}}}", latex_name(i)));
-            (
-                format!("{op}({}{with})", operands.join(", ")),
-                format!("\\operatorname{{{name}}}({})", latex.join(", ")),
-                operands.iter().map(|o| by(o)).collect(),
-            )
-        }
+    let names: Vec<&str> = [own].into_iter().chain(operands.iter().map(String::as_str)).collect();
+    let latex: Vec<String> = names.iter().map(|o| latex_name(o)).collect();
+    let known = FORMULAS.lines().map(|line| line.split('|').collect::<Vec<_>>());
+    let Some(parts) = known.into_iter().find(|p| p[0] == op && p.len() == 3 + 2 * operands.len()) else {
+        let with = if attributes.is_empty() { String::new() } else { format!("; {attributes}") };
+        let name = op.replace('_', "\\_");
+        let by = |i: usize| (format!("∂{op}/∂{}", names[i]), format!("D_{{{}}}\\text{{{name}}}", latex[i]));
+        return Formula {
+            text: format!("{op}({}{with})", operands.join(", ")),
+            latex: format!("\\operatorname{{{name}}}({})", latex[1..].join(", ")),
+            partials: (1..names.len()).map(by).collect(),
+        };
     };
-    Formula { text, latex: tex, partials }
+    // Names may hold a `$` as little as any other sign, so the order does not matter.
+    let filled = |i: usize| {
+        let mut text = parts[i].replace('¦', "|");
+        for (sign, k) in [("$n", 0), ("$a", 1), ("$b", 2)] {
+            let name = if i % 2 == 1 { names.get(k).copied() } else { latex.get(k).map(String::as_str) };
+            text = text.replace(sign, name.unwrap_or("?"));
+        }
+        text
+    };
+    let partials = (3..parts.len()).step_by(2).map(|i| (filled(i), filled(i + 1))).collect();
+    Formula { text: filled(1), latex: filled(2), partials }
 }

@@ -8,10 +8,10 @@ use cotangent::{
     optim::Sgd,
 };
 
-use super::{Argument, Row, row};
+use super::Argument;
 use crate::problem::normal;
 
-pub(super) const ROWS: &[Row] = &[
+rows! {
     row(
         "G1",
         "shift-invariance",
@@ -69,7 +69,7 @@ pub(super) const ROWS: &[Row] = &[
         "MaxPool2d와 AvgPool2d의 옵션",
         g15,
     ),
-];
+}
 
 fn slide() -> Tensor {
     Tensor::from([[1.0, 1.0, 2.0, 4.0], [5.0, 6.0, 7.0, 8.0], [3.0, 2.0, 1.0, 0.0], [1.0, 2.0, 3.0, 4.0]])

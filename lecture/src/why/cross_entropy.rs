@@ -7,10 +7,10 @@ use cotangent::{
     raw_scores, value_and_grad,
 };
 
-use super::{Argument, Row, row};
+use super::Argument;
 use crate::problem::normal;
 
-pub(super) const ROWS: &[Row] = &[
+rows! {
     row(
         "E1",
         "cross-entropy",
@@ -86,7 +86,7 @@ pub(super) const ROWS: &[Row] = &[
         "그림: 모든 화소의 손실",
         e12,
     ),
-];
+}
 
 fn options(reduction: Reduction) -> CrossEntropyOptions {
     CrossEntropyOptions { reduction, ..Default::default() }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use cotangent::{DType, Device, Rng, Tensor, attempt, device::Event, finite, laws::Draw};
 
-use super::{Argument, Row, row};
+use super::Argument;
 
-pub(super) const ROWS: &[Row] = &[
+rows! {
     row(
         "B1",
         "library",
@@ -73,7 +73,7 @@ pub(super) const ROWS: &[Row] = &[
         "거듭제곱법: 보내기 2번, 곱 100번, 받기 1번",
         b10,
     ),
-];
+}
 
 fn gpu() -> (Device, Arc<cotangent::device::VirtualGpu>) {
     let device = Device::virtual_gpu();

@@ -15,14 +15,14 @@ use cotangent::{
     no_grad, observe, ops, vjp,
 };
 
-use super::{Argument, Row, row, short};
+use super::{Argument, short};
 use crate::{
     Chain,
     explain::{self, Expression, Trace, bindings},
     problem::normal,
 };
 
-pub(super) const ROWS: &[Row] = &[
+rows! {
     row(
         "C1",
         "differentiation",
@@ -177,7 +177,7 @@ pub(super) const ROWS: &[Row] = &[
         "no_grad: 값은 같고 저장하지 않는다",
         c21,
     ),
-];
+}
 
 fn t(x: f64) -> Tensor {
     Tensor::from(x)
@@ -250,7 +250,7 @@ impl Observer for Bill {
 }
 
 /// (forward + backward)/forward of a program, and of each kind of operation above five.
-fn ratio(f: impl FnOnce() -> Tensor) -> (f64, f64, Vec<(String, f64)>) {
+fn ratio(f: &dyn Fn() -> Tensor) -> (f64, f64, Vec<(String, f64)>) {
     let bill = Arc::new(Bill::default());
     let seen = || bill.0.lock().unwrap_or_else(|e| e.into_inner());
     let loss = observe(bill.clone(), f);
@@ -298,7 +298,7 @@ fn c2(a: &mut Argument) {
     let mut worst = 0f64;
     let mut lenet = 0.0;
     for (name, net, x) in &nets {
-        let (r, moved, above) = ratio(|| match name.ends_with("1998") {
+        let (r, moved, above) = ratio(&|| match name.ends_with("1998") {
             true => LeNet1998::loss(&net.call(x), &y, 1.0),
             false => net.call(x).cross_entropy(&y),
         });
@@ -337,7 +337,7 @@ fn c2(a: &mut Argument) {
         let at: Vec<Tensor> = (0..3).map(|_| t(1.5 + d.number()).tracked()).collect();
         let picks: Vec<(usize, usize, usize)> =
             (0..12).map(|k| (d.size(0..4), d.size(0..3 + k), d.size(0..3 + k))).collect();
-        let (r, ..) = ratio(|| {
+        let (r, ..) = ratio(&|| {
             let mut v = at.clone();
             for (op, i, j) in &picks {
                 let y = match op {
@@ -356,7 +356,7 @@ fn c2(a: &mut Argument) {
     a.number("largest of 30 random programs of + − × ÷", most);
     a.property("≤ 5 for 30 random programs", "무작위 프로그램 30개에서 5 이하", most <= 5.0);
     let (x, y) = (t(3.0).tracked(), t(2.0).tracked());
-    let (quotients, ..) = ratio(|| &x / &y / &x / &y);
+    let (quotients, ..) = ratio(&|| &x / &y / &x / &y);
     a.number("x/y/x/y, nothing but quotients", quotients);
     a.counter(
         "quotients alone are above: our pull divides twice, where Baur and Strassen use c/b again",
@@ -948,20 +948,52 @@ fn c16(a: &mut Argument) {
     a.number("random rising chains where reverse is best, of 20,000", rising as f64);
     a.number("random falling chains where forward is best, of 20,000", falling as f64);
     a.property("all 20,000, both ways", "양쪽 모두 20,000개 전부", rising == total && falling == total);
-    let table = second.table();
-    let mut rows = vec![["", "to D1", "to D2", "to D3", "to D4"].map(String::from).to_vec()];
-    for (i, line) in table.iter().enumerate() {
-        rows.push(
-            [format!("from D{}", i + 1)]
-                .into_iter()
-                .chain(
-                    line.iter().enumerate().map(|(j, c)| if j < i { String::new() } else { c.to_string() }),
-                )
-                .collect(),
+    a.say("The table of dynamic programming for (10,20,1,20,10):", "(10,20,1,20,10)의 동적 계획표:");
+    a.table(programming(&second));
+}
+
+/// The least cost of each part of a chain.
+fn programming(chain: &Chain) -> Vec<Vec<String>> {
+    let head = [String::new()].into_iter().chain((1..=chain.factors()).map(|j| format!("to D{j}")));
+    let line = |(i, line): (usize, &Vec<u64>)| {
+        let costs = line.iter().enumerate().map(|(j, c)| if j < i { String::new() } else { c.to_string() });
+        [format!("from D{}", i + 1)].into_iter().chain(costs).collect()
+    };
+    [head.collect()].into_iter().chain(chain.table().iter().enumerate().map(line)).collect()
+}
+
+/// Row C16 for any widths: every order with its cost where there are few, and the table of dynamic programming.
+pub(super) fn chain(a: &mut Argument, chain: &Chain) {
+    let (forward, reverse, best) = (chain.forward(), chain.reverse(), chain.best());
+    a.number("forward", forward as f64);
+    a.number("reverse", reverse as f64);
+    a.number("best", best as f64);
+    let all = chain.all();
+    if all.len() > 1 {
+        let head = vec!["order".to_string(), "multiplications".into()];
+        a.table([head].into_iter().chain(all.iter().map(|(o, c)| vec![o.clone(), c.to_string()])).collect());
+        let least = all.iter().map(|(_, c)| *c).min();
+        a.claim(
+            "the least of all orders is that of dynamic programming",
+            "모든 순서 중 가장 적은 것이 동적 계획법의 것이다",
+            least == Some(best),
         );
     }
-    a.say("The table of dynamic programming for (10,20,1,20,10):", "(10,20,1,20,10)의 동적 계획표:");
-    a.table(rows);
+    match chain.widths().is_sorted() {
+        true => a.claim(
+            "the widths never fall, so reverse mode is best",
+            "폭이 줄지 않으므로 역방향이 최선이다",
+            reverse == best,
+        ),
+        false => a.say(
+            "The widths fall somewhere, so that reverse mode is best is not promised.",
+            "폭이 어디선가 줄므로 역방향이 최선이라는 보장은 없다.",
+        ),
+    }
+    if (2..=12).contains(&chain.factors()) {
+        a.say("The table of dynamic programming:", "동적 계획표:");
+        a.table(programming(chain));
+    }
 }
 
 fn c17(a: &mut Argument) {
@@ -1185,8 +1217,8 @@ mod tests {
     #[test]
     fn c2_sums_on_the_way_back_belong_to_it() {
         let (x, y) = (t(1.5).tracked(), t(2.5).tracked());
-        assert_eq!(ratio(|| &x * &y).0, 3.0);
-        assert_eq!(ratio(|| &x * &x * &x * &x).0, 4.0);
-        assert_eq!(ratio(|| &x + &y).0, 1.0);
+        assert_eq!(ratio(&|| &x * &y).0, 3.0);
+        assert_eq!(ratio(&|| &x * &x * &x * &x).0, 4.0);
+        assert_eq!(ratio(&|| &x + &y).0, 1.0);
     }
 }

@@ -2,10 +2,10 @@
 
 use cotangent::{Rng, Tensor, attempt, grad, jacobian, laws::Draw};
 
-use super::{Argument, Row, row};
+use super::Argument;
 use crate::{Chain, problem::normal};
 
-pub(super) const ROWS: &[Row] = &[
+rows! {
     row(
         "F1",
         "exercise",
@@ -34,7 +34,7 @@ pub(super) const ROWS: &[Row] = &[
         "슬라이드의 ∂y_L/∂W_ℓ에는 오류가 둘 있다",
         f7,
     ),
-];
+}
 
 /// A perceptron with weights and biases, `F64`, and its input.
 struct Net {

@@ -9,10 +9,10 @@ use cotangent::{
     optim::Sgd,
 };
 
-use super::{Argument, Row, row};
+use super::Argument;
 use crate::{lab, problem::normal};
 
-pub(super) const ROWS: &[Row] = &[
+rows! {
     row(
         "H1",
         "lenet-1998",
@@ -88,7 +88,7 @@ pub(super) const ROWS: &[Row] = &[
         "MNIST를 배운다; 같은 시드는 같은 비트",
         h12,
     ),
-];
+}
 
 fn apart(a: &Tensor, b: &Tensor) -> f64 {
     (a - b).abs().max().item()

@@ -16,10 +16,10 @@ use cotangent::{
     optim::{Sgd, Stepsize},
 };
 
-use super::{Argument, Row, row, short};
+use super::{Argument, short};
 use crate::{FiniteSum, lab, problem::normal};
 
-pub(super) const ROWS: &[Row] = &[
+rows! {
     row(
         "A1",
         "finite-sum",
@@ -192,7 +192,7 @@ pub(super) const ROWS: &[Row] = &[
         a24,
     ),
     row("A25", "sgd", "sgd", "plain SGD is θ − αg to the bit", "기본 SGD는 비트까지 θ − αg다", a25),
-];
+}
 
 fn apart(a: &Tensor, b: &Tensor) -> f64 {
     (a - b).abs().max().item()

@@ -9,10 +9,10 @@ use cotangent::{
     value_and_grad,
 };
 
-use super::{Argument, Row, row, short};
+use super::{Argument, short};
 use crate::{lab, problem::normal};
 
-pub(super) const ROWS: &[Row] = &[
+rows! {
     row(
         "D1",
         "perceptrons",
@@ -114,7 +114,7 @@ pub(super) const ROWS: &[Row] = &[
         "미지 함수의 모형은 남겨 둔 데이터로 판정한다",
         d17,
     ),
-];
+}
 
 fn d1(a: &mut Argument) {
     a.say(
