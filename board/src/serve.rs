@@ -87,6 +87,13 @@ pub fn start(root: &Path, port: Option<u16>, network: Arc<dyn Network>) -> io::R
     Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
 }
 
+/// A file of the page as the build packed it.
+macro_rules! page {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz")).to_vec()
+    };
+}
+
 struct Site {
     root: PathBuf,
     network: Arc<dyn Network>,
@@ -106,7 +113,12 @@ impl Site {
             Ok((kind, body)) => (StatusCode::OK, kind, body),
             Err(Refusal(status, words)) => (status, "text/plain; charset=utf-8", words.into_bytes()),
         };
-        let response = Response::builder()
+        let mut response = Response::builder();
+        // What browsers unpack begins so; nothing else that is answered does.
+        if body.starts_with(&[0x1f, 0x8b]) {
+            response = response.header(header::CONTENT_ENCODING, "gzip");
+        }
+        let response = response
             .status(status)
             .header(header::CONTENT_TYPE, kind)
             .header(header::CONTENT_SECURITY_POLICY, POLICY)
@@ -133,12 +145,12 @@ impl Site {
         }
         let value = |v: &Value| Ok((JSON, v.to_string().into_bytes()));
         match path.as_str() {
-            "/" => Ok((HTML, include_str!("../page/index.html").into())),
-            "/page.css" => Ok(("text/css", include_str!("../page/page.css").into())),
-            "/page.js" => Ok(("text/javascript", include_str!("../page/page.js").into())),
-            "/uplot.css" => Ok(("text/css", include_str!("../page/uplot.css").into())),
-            "/uplot.js" => Ok(("text/javascript", include_str!("../page/uplot.js").into())),
-            "/favicon.ico" => Ok(("image/svg+xml", include_str!("../page/icon.svg").into())),
+            "/" => Ok((HTML, page!("index.html"))),
+            "/page.css" => Ok(("text/css", page!("page.css"))),
+            "/page.js" => Ok(("text/javascript", page!("page.js"))),
+            "/uplot.css" => Ok(("text/css", page!("uplot.css"))),
+            "/uplot.js" => Ok(("text/javascript", page!("uplot.js"))),
+            "/favicon.ico" => Ok(("image/svg+xml", page!("icon.svg"))),
             "/api/runs" => value(&self.runs()?),
             "/api/run" => value(&whole(&Run::read(&self.run(&query)?), query.number("after")?)),
             "/api/cell" => value(&self.cell(&query)?),
