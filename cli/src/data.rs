@@ -143,6 +143,13 @@ impl Data {
         }
         let n = parts::count("data.val_split", config.val_split, rest.len())?;
         let (fitted, held) = parts::hold_out(&train, &rest, n, stratified, seed)?;
+        let fitted = match config.fraction {
+            Some(share) if share < 1.0 || (share > 1.0 && share < fitted.len() as f64) => {
+                let n = parts::count("data.fraction", share, fitted.len())?;
+                parts::hold_out(&train, &fitted, n, stratified, seed)?.1
+            }
+            _ => fitted,
+        };
         let normalisation = match (known.and_then(|k| k.normalisation), &config.name) {
             (Some(known), _) => known.clone(),
             (None, DataName::Mnist) => {

@@ -191,6 +191,9 @@ pub(crate) struct Settings {
     /// Training examples to hold out for validation: a share below 1, or a number of them
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) val_split: Option<f64>,
+    /// Fit only a share of the training examples, or so many of them
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) fraction: Option<f64>,
     /// Stop after N epochs without a better validation loss; needs --val-split
     #[arg(long, value_name = "N")]
     pub(crate) patience: Option<i64>,
@@ -212,6 +215,15 @@ pub(crate) struct Train {
     /// Put the run in the place of an earlier one with the same --name, which is removed
     #[arg(long, requires = "name", conflicts_with = "resume")]
     pub(crate) force: bool,
+    /// Finish the step, save and end after this time, such as 90s, 10m or 1h30m; --resume goes on
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) max_time: Option<std::time::Duration>,
+    /// Say what would be trained, and how long that would take; nothing is written
+    #[arg(long, conflicts_with_all = ["smoke", "dashboard", "name"])]
+    pub(crate) dry_run: bool,
+    /// Go the whole way with two batches of training examples, in a folder that is removed afterwards
+    #[arg(long, conflicts_with_all = ["dashboard", "name", "out"])]
+    pub(crate) smoke: bool,
     /// Show a live page while it trains; its port is the first one from 7878 on that is free, unless it is given
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true)]
     pub(crate) dashboard: Option<Option<u16>>,
@@ -228,6 +240,7 @@ pub(crate) struct Train {
     /// Go on with an interrupted run: its folder or a checkpoint in it. Only --epochs may change its settings
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "config", "set", "model", "data", "batch", "optim", "lr", "seed", "val_split", "patience", "out", "name",
+        "fraction", "dry_run", "smoke",
     ])]
     pub(crate) resume: Option<PathBuf>,
 }
@@ -265,9 +278,11 @@ impl Settings {
                 layers.flag(flag, key, value, &value.to_string())?;
             }
         }
-        for (flag, key, value) in
-            [("--lr", "optim.lr", self.lr), ("--val-split", "data.val_split", self.val_split)]
-        {
+        for (flag, key, value) in [
+            ("--lr", "optim.lr", self.lr),
+            ("--val-split", "data.val_split", self.val_split),
+            ("--fraction", "data.fraction", self.fraction),
+        ] {
             if let Some(value) = value {
                 layers.flag(flag, key, value, &value.to_string())?;
             }
@@ -290,6 +305,8 @@ Examples:
   cotangent train -c runs/lenet5-mnist-001/config.toml
   cotangent train --resume runs/lenet5-mnist-001
   cotangent train --dashboard
+  cotangent train -c my.toml --dry-run
+  cotangent train --fraction 0.1 --max-time 10m
   cotangent train --json | jq -c 'select(.event == \"epoch\")'";
 
 /// `cotangent eval`

@@ -16,6 +16,9 @@ use crate::diagnostic::Exit;
 /// Signals this close together are one request: `timeout` and batch systems send each to the process and its group.
 const ECHO: Duration = Duration::from_millis(250);
 
+/// What is remembered where the time is up; no signal's exit code.
+const EXPIRED: usize = 1000;
+
 /// Rust aborts where a small allocation fails, after it has said `memory allocation of N bytes failed`. From now on
 /// such an end has the exit code of memory that has no room.
 pub(crate) fn no_memory_is_exit_5() {
@@ -65,9 +68,23 @@ impl Signals {
         Ok(signals)
     }
 
+    /// From now on there is so much time, after which it is as if a signal came whose exit is a success.
+    pub(crate) fn expire(&self, after: Duration) -> io::Result<()> {
+        let received = self.received.clone();
+        let wait = move || {
+            std::thread::sleep(after);
+            // A signal that came before says how to end.
+            let _ = received.compare_exchange(0, EXPIRED, Ordering::SeqCst, Ordering::SeqCst);
+        };
+        std::thread::Builder::new().name("time".into()).spawn(wait).map(drop)
+    }
+
     /// How to end, if a signal has come.
     pub(crate) fn received(&self) -> Option<Exit> {
         let code = self.received.load(Ordering::SeqCst);
+        if code == EXPIRED {
+            return Some(Exit::Success);
+        }
         [Exit::Interrupted, Exit::Terminated].into_iter().find(|exit| usize::from(exit.code()) == code)
     }
 }

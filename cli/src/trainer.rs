@@ -527,10 +527,11 @@ impl<'c> Trainer<'c> {
         let path = self.parts.folder.path();
         let (run, word) = (path.display().to_string(), shell::word(path));
         let position = self.parts.about.position;
-        if let Ending::Interrupted(_) = ending {
+        if let Ending::Interrupted(exit) = ending {
+            let why = if exit == Exit::Success { "the time is up" } else { "interrupted" };
             let last = self.parts.folder.checkpoint(Kind::Last);
             let step = numerals::count(position.step);
-            self.console.conclude(&format!("interrupted: finished step {step} and saved {}", last.display()));
+            self.console.conclude(&format!("{why}: finished step {step} and saved {}", last.display()));
             self.console.say(&format!("  continue with: cotangent train --resume {word}"));
             return;
         }

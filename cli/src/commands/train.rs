@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cotangent::device::cpu::isa;
 use cotangent::nn::{Parameters, ParametersExt, Summary};
 use cotangent::optim::Optimizer;
-use cotangent::{Device, Tensor};
+use cotangent::{Device, Tensor, attempt};
 
 use crate::checkpoint::{About, Checkpoint, OPTIM, SCHEDULE};
 use crate::chronicle::Chronicle;
@@ -18,10 +19,11 @@ use crate::diagnostic::{Diagnostic, Exit};
 use crate::flags::{Global, Train};
 use crate::machine;
 use crate::model::{self, Model};
+use crate::numerals::{self, duration};
 use crate::rate::{self, Rate};
 use crate::run_folder::{self, Kind, RunFolder};
 use crate::signal::Signals;
-use crate::trainer::{Manner, Parts, Trainer};
+use crate::trainer::{self, Manner, Parts, Trainer};
 
 /// Trains, from the beginning or from where a run was left.
 pub(crate) fn run(flags: &Train, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
@@ -31,13 +33,35 @@ pub(crate) fn run(flags: &Train, global: &Global, console: &mut Console) -> Resu
     };
     let device = machine::device(plan.config().device)?;
     let threads = machine::threads(plan.config().threads);
-    let signals = Signals::install()
-        .map_err(|e| Diagnostic::new(Exit::Failure, format!("cannot listen to signals: {e}")))?;
-    machine::with_threads(threads, || {
-        let parts = plan.parts(flags, device, threads, console)?;
+    if flags.dry_run {
+        return machine::with_threads(threads, || plan.rehearse(&device, threads, console));
+    }
+    let deaf = |e| Diagnostic::new(Exit::Failure, format!("cannot listen to signals: {e}"));
+    let signals = Signals::install().map_err(deaf)?;
+    if let Some(limit) = flags.max_time {
+        signals.expire(limit).map_err(deaf)?;
+    }
+    // The way of a smoke test leads through a folder of its own.
+    let aside =
+        flags.smoke.then(|| std::env::temp_dir().join(format!("cotangent-smoke-{}", std::process::id())));
+    let out = aside.as_deref().unwrap_or(&flags.out);
+    let ended = machine::with_threads(threads, || {
+        let parts = plan.parts(flags, out, device, threads, console)?;
         Trainer::new(console, signals, parts).run()
-    })
+    });
+    if let Some(aside) = aside {
+        let removed = std::fs::remove_dir_all(&aside);
+        if matches!(ended, Ok(Exit::Success)) {
+            removed.map_err(|e| Diagnostic::io(Exit::Failure, "cannot remove", &aside, &e))?;
+            console
+                .conclude("  smoke test passed: trained, evaluated, saved and drawn; its folder is removed");
+        }
+    }
+    ended
 }
+
+/// Steps that are timed where a run is only planned; one goes before them.
+const TIMED: usize = 3;
 
 /// What is to be done, before anything of it is begun.
 enum Plan {
@@ -58,7 +82,13 @@ impl Plan {
                 layers.flag(flag, key, false, "")?;
             }
         }
-        let (config, origins) = layers.merge()?;
+        if flags.smoke {
+            layers.flag("--smoke", "train.epochs", 1, "")?;
+        }
+        let (mut config, origins) = layers.merge()?;
+        if flags.smoke {
+            config.data.fraction = Some(2.0 * config.data.batch as f64);
+        }
         for line in config.listing(&origins) {
             console.detail(&line);
         }
@@ -107,10 +137,68 @@ impl Plan {
         }
     }
 
+    /// Says what would be trained and how long that would take.
+    fn rehearse(self, device: &Device, threads: usize, console: &mut Console) -> Result<Exit, Diagnostic> {
+        let Plan::New(new) = self else { return Ok(Exit::Success) };
+        let (mut config, layers) = *new;
+        let origins = layers.merge()?.1;
+        let data = Data::load(&config.data, config.seed, None)?;
+        config.model = model::suitable(config.model, &data.shape);
+        needs_validation(&config, &data)?;
+        let (n, classes) = (count(&data.train), data.classes.len());
+        let (architecture, place) = ((&config).into(), |problem| layers.place(&problem));
+        let batch = config.data.batch.min(n);
+        let (model, summary) =
+            model::build_at(&architecture, &data.shape, classes, config.seed, batch, &place)?;
+        model.to_device(device);
+        let loader = data.batches(&config.data, config.seed);
+        let steps = loader.batches().unwrap_or_default() as u64;
+        let optimizer: Arc<dyn Optimizer> = rate::optimizer(&config.optim).into();
+        optimizer.rate().put(Rate::new(&config.optim, config.train.epochs, steps)?.at(0));
+        let manner = Manner::new(&config, data.weights(config.train.class_weights.as_ref())?);
+        let mut step = trainer::recorded(&model, &optimizer, &manner);
+        let mut spent = Vec::new();
+        for batch in loader.epoch(0)?.take(TIMED + 1) {
+            let [x, y] = batch?.into_array();
+            let (x, y) = (x.to(device), y.to(device));
+            let began = Instant::now();
+            attempt(|| step.run([&x, &y])).flatten()?.0.item();
+            spent.push(began.elapsed().as_secs_f64());
+        }
+        // With the first the step was recorded, which is done once.
+        let timed = &spent[usize::from(spent.len() > 1)..];
+        let each = timed.iter().sum::<f64>() / timed.len().max(1) as f64;
+        let all = config.train.epochs.saturating_mul(steps);
+        if console.json() {
+            console.print_json(&serde_json::json!({
+                "config": config.table(), "device": device.to_string(), "threads": threads,
+                "parameters": model.parameter_count(), "train_examples": n, "val_examples": count(&data.val),
+                "test_examples": count(&data.test), "steps_per_epoch": steps, "steps": all,
+                "step_seconds": each, "train_seconds": each * all as f64,
+            }))?;
+            return Ok(Exit::Success);
+        }
+        config.listing(&origins).iter().try_for_each(|line| console.print(line))?;
+        console.print(&format!("\n{}\n\n{summary}\n", machine::describe(device, threads)))?;
+        let time = duration(Duration::try_from_secs_f64(each * all as f64).unwrap_or_default());
+        let (noun, epochs) = (data.noun(), config.train.epochs);
+        let counted = [n, count(&data.val), count(&data.test)].map(|n| numerals::count(n as u64));
+        let [fitted, val, test] = counted;
+        console.print(&format!(
+            "\n  {fitted} {noun} for training, {val} for validation, {test} for testing\n  \
+             {steps} steps an epoch, {} in {epochs} epochs: about {time}, at {:.2} ms a step\n  \
+             nothing is written",
+            numerals::count(all),
+            each * 1e3,
+        ))?;
+        Ok(Exit::Success)
+    }
+
     /// Reads the examples, makes the network, and opens the run folder.
     fn parts(
         self,
         flags: &Train,
+        out: &Path,
         device: Device,
         threads: usize,
         console: &mut Console,
@@ -137,7 +225,9 @@ impl Plan {
         let optimizer: Arc<dyn Optimizer> = rate::optimizer(&config.optim).into();
         model.to_device(&device);
         let mut remarks = data.remarks.clone();
-        remarks.extend(few_steps(count(&data.train), config.data.batch, data.noun()));
+        if !flags.smoke {
+            remarks.extend(few_steps(count(&data.train), config.data.batch, data.noun()));
+        }
         let (about, folder) = match self {
             Plan::New(_) => {
                 let normalisation = data.normalisation.clone();
@@ -146,10 +236,10 @@ impl Plan {
                     About::new(config.clone(), isa().name(), data.classes.clone(), shape, normalisation);
                 about.features = data.features.clone();
                 let folder = match &flags.name {
-                    Some(name) => RunFolder::named(&flags.out, name, flags.force)?,
+                    Some(name) => RunFolder::named(out, name, flags.force)?,
                     None => {
                         let stem = format!("{}-{}", config.model, config.data.name.short());
-                        RunFolder::numbered(&flags.out, &stem)?
+                        RunFolder::numbered(out, &stem)?
                     }
                 };
                 folder.point_latest()?;

@@ -185,6 +185,9 @@ pub(crate) struct DataConfig {
     /// Examples held out as test examples where the data has none of its own: a share, or a number; 0.2 if left open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) test_split: Option<f64>,
+    /// Only this share of the training examples is fitted, or so many of them; left open, all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fraction: Option<f64>,
     /// How examples are held out.
     #[serde(skip_serializing_if = "SplitConfig::is_default")]
     pub(crate) split: SplitConfig,
@@ -224,6 +227,7 @@ impl DataConfig {
             path: Some("p".into()),
             test: Some("p".into()),
             test_split: Some(0.2),
+            fraction: Some(0.5),
             split: SplitConfig { by: Some("x".into()), stratified: Some(true) },
             resize: Some([1, 1]),
             filter: Some(FilterName::Area),
@@ -250,6 +254,7 @@ impl Default for DataConfig {
             drop_last: false,
             val_split: 0.0,
             test_split: None,
+            fraction: None,
             split: SplitConfig::default(),
             resize: None,
             filter: None,
@@ -324,6 +329,14 @@ impl DataConfig {
             "a share above 0 and below 1, or a whole number of examples",
             test,
             "0.2 holds out a fifth of the examples",
+        )?;
+        let fraction = self.fraction.unwrap_or(1.0);
+        must(
+            is_count(fraction) && fraction > 0.0,
+            "data.fraction",
+            "a share above 0 and below 1, 1 for all, or a whole number of examples",
+            fraction,
+            "0.1 fits a tenth of the training examples",
         )?;
         let sizes = self.resize.unwrap_or([1, 1]);
         must(

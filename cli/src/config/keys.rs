@@ -62,6 +62,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("data.drop_last", Bool, "leave out a last, shorter batch"),
     key("data.val_split", Number, "held out for validation: a share below 1, or a number"),
     key("data.test_split", Number, "held out as test examples where there are none of their own; 0.2"),
+    key("data.fraction", Number, "fit only this share of the training examples, or so many"),
     key("data.split.by", Text, "keep together: a column or array, or a pattern of file names: {lot}_*"),
     key("data.split.stratified", Bool, "each class has its share in every part"),
     key("data.resize", Counts(Some(2)), "height and width that pictures are brought to"),
