@@ -494,8 +494,8 @@ fn what_is_odd_about_data_is_remarked_on() {
     let whole = Scratch::new();
     assert!(!said(whole.command("train --data idx:tiny --batch 16 --epochs 1")).contains("note:"));
     // Two steps an epoch are few.
-    let few = said(whole.command("train --data idx:tiny --batch 300 --epochs 1"));
-    assert!(few.contains("in batches of 300 are 2 steps an epoch; `--batch 32` takes more"), "{few}");
+    let few = said(whole.command("train --data idx:tiny --batch 60 --epochs 1"));
+    assert!(few.contains("in batches of 60 are 2 steps an epoch; `--batch 8` takes more"), "{few}");
 }
 
 #[test]
