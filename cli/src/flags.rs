@@ -149,6 +149,7 @@ pub(crate) enum Command {
     /// How fast training, inference and single operations are on this machine
     Bench(Bench),
     /// This machine as the program sees it, and a short self-check
+    #[command(after_help = AFTER_DOCTOR)]
     Doctor,
     /// Where a run can compute
     Devices(crate::commands::devices::Flags),
@@ -290,6 +291,11 @@ impl Settings {
         Ok(layers)
     }
 }
+
+const AFTER_DOCTOR: &str = "\
+Examples:
+  cotangent doctor                 what a report of a fault should begin with
+  cotangent doctor --json";
 
 const AFTER_TRAIN: &str = "\
 Settings come from defaults, then --config, then --set, then the other flags;

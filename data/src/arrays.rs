@@ -211,8 +211,7 @@ impl Source {
         let mut archive = ZipArchive::new(BufReader::new(file)).map_err(bad)?;
         // Of files with one name it keeps the last.
         if let Some(count) = declared(path, length).filter(|n| *n > archive.len()) {
-            let text =
-                format!("holds {count} files, two of them with the same name: {} differ", archive.len());
+            let text = format!("holds {count} files under {} names: one stands there twice", archive.len());
             return Err(Error::new(path, text).help("save it again with `numpy.savez`, each array once"));
         }
         let mut entries = Vec::new();

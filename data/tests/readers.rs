@@ -542,7 +542,7 @@ fn two_arrays_of_one_name_are_refused() {
     }
     let options = arrays::Options { labelled: false, ..Default::default() };
     let error = arrays::read(&s.write("a.npz", file), &options).unwrap_err();
-    assert!(error.to_string().contains("two of them with the same name"), "{error}");
+    assert!(error.to_string().contains("holds 2 files under 1 names: one stands there twice"), "{error}");
 }
 
 #[test]
