@@ -137,7 +137,7 @@ impl Chronicle {
                 let some = spread::some(t).map_err(io::Error::other)?;
                 events.histogram(step, &format!("weights/{name}"), &some)?;
             }
-            for Spread { name, ratio, gradients, .. } in spreads {
+            for Spread { name, ratio, gradients, .. } in spreads.iter().filter(|s| !s.gradients.is_empty()) {
                 events.histogram(step, &format!("gradients/{name}"), gradients)?;
                 events.scalars(step, &[(&format!("update_to_weight/{name}"), *ratio)])?;
             }
