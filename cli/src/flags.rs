@@ -325,7 +325,7 @@ pub(crate) struct Eval {
     /// Which examples: train, val (those held out of the training set), test
     #[arg(long, value_name = "WHICH", default_value = "test", hide_possible_values = true)]
     pub(crate) split: Split,
-    /// Other examples than the run's, as `train --data` takes them
+    /// Other examples than the run's, as `train --data` takes them; csv:- and npz:- are read from stdin
     #[arg(long)]
     pub(crate) data: Option<String>,
     /// How to write it: text, csv (a line a class), json

@@ -25,6 +25,7 @@ mod rate;
 mod run_folder;
 mod shell;
 mod signal;
+mod spool;
 mod spread;
 mod trainer;
 mod viewer;

@@ -581,3 +581,43 @@ fn wafers_are_learned_class_by_class() {
     let (code, text) = scratch.failure("eval runs/w --data mnist");
     assert!(code == 2 && text.contains("classes"), "{code} {text}");
 }
+
+#[test]
+fn what_comes_from_stdin_is_read_as_files_are() {
+    let scratch = Scratch::new();
+    scratch.events("train --data idx:tiny --model softmax --epochs 1 --json --name pictures --no-plots");
+    let table: String =
+        (0..40).map(|i| format!("{},{}\n", i % 2 * 7, if i % 2 == 0 { "good" } else { "bad" })).collect();
+    fs::write(scratch.0.join("t.csv"), format!("x,label\n{table}")).unwrap();
+    scratch.events("train --data csv:t.csv --model softmax --epochs 1 --json --name rows --no-plots");
+    let from = |file: &str, line: &str| {
+        let mut command = scratch.command(line);
+        let output = command.stdin(fs::File::open(scratch.0.join(file)).unwrap()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        (output.status.code().unwrap(), text, String::from_utf8(output.stderr).unwrap())
+    };
+    for (file, line, same) in [
+        (
+            "tiny/t10k-images-idx3-ubyte",
+            "predict runs/pictures - --format csv",
+            "predict runs/pictures FILE --format csv",
+        ),
+        ("t.csv", "predict runs/rows - --format csv", "predict runs/rows FILE --format csv"),
+        ("t.csv", "eval runs/rows --data csv:- --json", "eval runs/rows --data csv:FILE --json"),
+    ] {
+        let (code, text, error) = from(file, line);
+        assert_eq!(code, 0, "{error}");
+        let whole = scratch.run(&same.replace("FILE", file));
+        let whole = String::from_utf8(whole.stdout).unwrap();
+        assert_eq!(
+            text.replace("\n-,", &format!("\n{file},")).replace("csv:-", &format!("csv:{file}")),
+            whole
+        );
+    }
+    fs::write(scratch.0.join("cut"), [0, 0, 8, 3, 0]).unwrap();
+    let (code, _, error) = from("cut", "predict runs/pictures -");
+    assert!(code == 3 && error.starts_with("error: -: "), "{error}");
+    fs::write(scratch.0.join("none"), "").unwrap();
+    let (code, _, error) = from("none", "eval runs/rows --data csv:-");
+    assert!(code == 3 && error.contains("nothing comes from the standard input"), "{error}");
+}

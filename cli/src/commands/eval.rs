@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::predict::quoted;
 use super::{place, trained};
 use crate::checkpoint::Checkpoint;
-use crate::config::{DataConfig, DataName};
+use crate::config::{DataConfig, DataName, Kind};
 use crate::console::Console;
 use crate::data::{Data, Known, count};
 use crate::diagnostic::{Diagnostic, Exit};
@@ -15,6 +15,7 @@ use crate::flags::{Eval, Global, OutputFormat, Split};
 use crate::machine;
 use crate::model;
 use crate::numerals::{self, percent};
+use crate::spool::{self, STDIN, Spooled};
 
 /// How many of the most frequent mistakes machines are told.
 const MISTAKES: usize = 10;
@@ -142,7 +143,26 @@ fn examples(flags: &Eval, checkpoint: &Checkpoint) -> Result<(Data, DataName), D
     }
     config.resolve().map_err(Diagnostic::from)?;
     let known = Known::of(about, flags.data.is_some());
-    let data = Data::load(&config, about.config.seed, Some(&known))?;
+    let name = config.name.clone();
+    let spooled = match &config.name {
+        DataName::Files(kind @ (Kind::Csv | Kind::Npz), path) if path.as_os_str() == STDIN => {
+            let example = format!("cotangent eval --data {}:- < FILE", kind.name());
+            let spooled = Spooled::new(&spool::stdin(&example)?)?;
+            config.name = DataName::Files(*kind, spooled.path().into());
+            Some(spooled)
+        }
+        _ => None,
+    };
+    let data = Data::load(&config, about.config.seed, Some(&known));
+    let data = match &spooled {
+        Some(spooled) => {
+            let mut data = data.map_err(|found| found.reworded(|text| spooled.named(text)))?;
+            data.remarks.iter_mut().for_each(|text| *text = spooled.named(text));
+            data
+        }
+        None => data?,
+    };
+    config.name = name;
     if data.classes.len() > about.classes.len() {
         let (there, here) = (data.classes.len(), about.classes.len());
         let title = format!("{} has {there} classes, and the network knows {here}", config.name);

@@ -24,9 +24,8 @@ use crate::machine;
 use crate::model;
 use crate::numerals::percent;
 use crate::picture::{Fit, Picture};
+use crate::spool::{self, STDIN, Spooled};
 
-/// What stands for the standard input.
-const STDIN: &str = "-";
 /// Pictures that are read at once.
 const TOGETHER: usize = 64;
 
@@ -125,16 +124,7 @@ impl Taken {
         let (path, is_folder) = (path.to_path_buf(), path.is_dir());
         let mut bytes = Vec::new();
         if path == Path::new(STDIN) {
-            let most = data::limits().bytes.min(1 << 30);
-            let read = std::io::stdin().take(most + 1).read_to_end(&mut bytes);
-            read.map_err(|e| Diagnostic::io(Exit::Data, "cannot read", &path, &e))?;
-            if bytes.len() as u64 > most {
-                return Err(Diagnostic::new(Exit::Data, "more than 1 GiB comes from the standard input"));
-            }
-            if bytes.is_empty() {
-                let found = Diagnostic::new(Exit::Data, "nothing comes from the standard input");
-                return Err(found.help("write such as `cotangent predict RUN - < seven.png`"));
-            }
+            bytes = spool::stdin("cotangent predict RUN - < seven.png")?;
         } else if !is_folder {
             let unread = |e| Diagnostic::io(Exit::Data, "cannot read", &path, &e);
             let about = path.metadata().map_err(unread);
@@ -180,21 +170,25 @@ impl Taken {
         let known = Known::of(about, true);
         let file = self.path.display().to_string();
         let starts = |with: &[u8]| self.bytes.starts_with(with);
-        let set = if starts(&[0, 0]) || starts(&[0x1f, 0x8b]) {
-            if self.is_stdin() {
-                let found = Diagnostic::new(Exit::Usage, "IDX files are not read from the standard input");
-                return Err(found.help("name the file"));
-            }
-            idx(&self.path, about)?
+        let is_idx = starts(&[0, 0]) || starts(&[0x1f, 0x8b]);
+        let spooled = (self.is_stdin() && (is_idx || starts(b"PK"))).then(|| Spooled::new(&self.bytes));
+        let spooled = spooled.transpose()?;
+        let path = spooled.as_ref().map_or(self.path.as_path(), Spooled::path);
+        let called = |found: Diagnostic| match &spooled {
+            Some(spooled) => found.reworded(|text| spooled.named(text)),
+            None => found,
+        };
+        let set = if is_idx {
+            idx(path, about).map_err(called)?
         } else if starts(b"PK") || starts(b"\x93NUMPY") {
             let options =
                 arrays::Options { labelled: false, group: None, ..data::array_options(config, Some(&known)) };
-            match self.is_stdin() {
+            match self.is_stdin() && spooled.is_none() {
                 true => {
                     let array = npy::read(&self.bytes[..], data::limits().bytes, &self.path, None)?;
                     arrays::inputs(array, &self.path, &options)?
                 }
-                false => arrays::read(&self.path, &options)?.train,
+                false => arrays::read(path, &options).map_err(|e| called(e.into()))?.train,
             }
         } else {
             let options =
