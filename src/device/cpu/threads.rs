@@ -5,7 +5,7 @@
 //! callers decide that, by shape.
 //!
 //! A step is many short stretches of tasks, and a thread that sleeps between two of them costs more to wake than it
-//! then saves. So the threads that help one caller stand ready a while after each stretch: see [`Crew`].
+//! then saves. So the threads that help one caller stand ready a while after each stretch: see `Crew`.
 #![allow(unsafe_code)]
 
 use std::{
