@@ -3,8 +3,10 @@
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use clap::Args;
+use flate2::read::GzDecoder;
 use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 use serde_json::{Value, json};
 
@@ -41,52 +43,24 @@ Examples:
   cotangent book order
   cotangent book --out book.html";
 
-macro_rules! chapters {
-    ($($name:literal),* $(,)?) => {
-        &[$(($name, include_str!(concat!("../../../book/src/", $name, ".md")))),*]
-    };
-}
+/// Names and contents of chapters, in their order, and of pictures; `build.rs` has packed them.
+static BOOK: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
+    let mut text = String::new();
+    let packed: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/book.gz"));
+    GzDecoder::new(packed).read_to_string(&mut text).expect("it was packed by the build");
+    let text: &'static str = text.leak();
+    text.split('\u{1}').filter_map(|part| part.split_once('\n')).collect()
+});
 
 /// Names and sources of all chapters, in their order.
-const CHAPTERS: &[(&str, &str)] = chapters![
-    "introduction",
-    "gradient-descent",
-    "sgd",
-    "batch-size",
-    "cyclic",
-    "devices",
-    "differentiation",
-    "order",
-    "memory",
-    "perceptrons",
-    "softmax",
-    "cross-entropy",
-    "exercise",
-    "convolution",
-    "pooling",
-    "lenet5",
-    "your-own-images",
-    "questions",
-    "errata",
-];
-
-macro_rules! pictures {
-    ($($name:literal),* $(,)?) => {
-        &[$((concat!("pictures/", $name), include_str!(concat!("../../../book/src/pictures/", $name)))),*]
-    };
+fn chapters() -> impl Iterator<Item = (&'static str, &'static str)> {
+    BOOK.iter().copied().filter(|(name, _)| !name.contains('/'))
 }
 
 /// Paths and contents of all pictures; `cli/tests/book.rs` runs the commands that draw them.
-const PICTURES: &[(&str, &str)] = pictures![
-    "arms.svg",
-    "crossing.svg",
-    "difference.svg",
-    "graph.svg",
-    "noise.svg",
-    "orders.svg",
-    "perceptron.svg",
-    "stepsize.svg",
-];
+fn pictures() -> impl Iterator<Item = (&'static str, &'static str)> {
+    BOOK.iter().copied().filter(|(name, _)| name.contains('/'))
+}
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--soft:#8881;--link:#0b6bcb}\
@@ -112,13 +86,13 @@ pub(crate) fn run(flags: &Flags, console: &mut Console) -> Result<Exit, Diagnost
     }
     let chapter = flags.chapter.as_ref().or(flags.words.last());
     if let Some(name) = chapter
-        && !CHAPTERS.iter().any(|(known, _)| known == name)
+        && !chapters().any(|(known, _)| known == name)
     {
-        let near = CHAPTERS.iter().max_by(|a, b| {
+        let near = chapters().max_by(|a, b| {
             let [a, b] = [a, b].map(|(known, _)| strsim::jaro_winkler(known, name));
             a.total_cmp(&b)
         });
-        let names: Vec<&str> = CHAPTERS.iter().map(|(known, _)| *known).collect();
+        let names: Vec<&str> = chapters().map(|(known, _)| known).collect();
         let found = Diagnostic::new(Exit::Usage, format!("there is no chapter `{name}`"));
         let found = found.help(format!("chapters are {}", names.join(", ")));
         return Err(near.map_or(found.clone(), |(near, _)| found.help(format!("did you mean `{near}`?"))));
@@ -136,7 +110,7 @@ pub(crate) fn run(flags: &Flags, console: &mut Console) -> Result<Exit, Diagnost
         flags.out.is_none() && std::io::stdout().is_terminal() && open(&file, chapter.map(String::as_str));
     match console.json() {
         true => {
-            let names: Vec<&str> = CHAPTERS.iter().map(|(name, _)| *name).collect();
+            let names: Vec<&str> = chapters().map(|(name, _)| name).collect();
             let all = json!({ "file": file, "chapter": chapter, "chapters": names, "opened": opened });
             console.print_json(&all)?;
         }
@@ -186,7 +160,7 @@ fn title(source: &str) -> &str {
 fn page() -> String {
     let mut list = String::new();
     let mut body = String::new();
-    for (name, source) in CHAPTERS {
+    for (name, source) in chapters() {
         list.push_str(&format!("<a href=\"#{name}\">{}</a>\n", title(source)));
         body.push_str(&format!("<section id=\"{name}\">\n"));
         // A formula that cannot be shown stands as it was written; the tests want none.
@@ -255,12 +229,12 @@ fn drawn(svg: &str) -> String {
 fn inside(event: Event<'_>) -> Event<'_> {
     match event {
         Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
-            let name = dest_url.strip_suffix(".md").filter(|n| CHAPTERS.iter().any(|(known, _)| known == n));
+            let name = dest_url.strip_suffix(".md").filter(|n| chapters().any(|(known, _)| known == *n));
             let dest_url = name.map_or(dest_url.clone(), |n| CowStr::from(format!("#{n}")));
             Event::Start(Tag::Link { link_type, dest_url, title, id })
         }
         Event::Start(Tag::Image { link_type, dest_url, title, id }) => {
-            let picture = PICTURES.iter().find(|(path, _)| **path == *dest_url);
+            let picture = pictures().find(|(path, _)| **path == *dest_url);
             let dest_url = picture.map_or(dest_url.clone(), |(_, svg)| CowStr::from(drawn(svg)));
             Event::Start(Tag::Image { link_type, dest_url, title, id })
         }
@@ -285,7 +259,7 @@ mod tests {
     /// What `why --rows` names is there, and the table of contents has the same chapters in the same order.
     #[test]
     fn chapters_are_those_of_the_rows_and_of_the_summary() {
-        let names: Vec<&str> = CHAPTERS.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = chapters().map(|(name, _)| name).collect();
         let pages: BTreeSet<String> = cotangent_lecture::why::rows().map(|row| row.page()).collect();
         for page in &pages {
             let name = page.strip_prefix("book/src/").and_then(|p| p.strip_suffix(".md")).unwrap();
@@ -297,7 +271,7 @@ mod tests {
             .filter_map(|line| line.split_once("](")?.1.strip_suffix(".md)").map(|name| (name, line)))
             .collect();
         assert_eq!(listed.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
-        for ((_, line), (name, source)) in listed.iter().zip(CHAPTERS) {
+        for ((_, line), (name, source)) in listed.iter().zip(chapters()) {
             assert!(line.contains(&format!("[{}]", title(source))), "{name}: {line}");
         }
     }
@@ -311,8 +285,8 @@ mod tests {
         }
         // What a picture is made of stands in the page.
         let images: Vec<&str> = page.split("<img src=\"").skip(1).collect();
-        assert_eq!(images.len(), PICTURES.len());
-        assert_eq!(page.matches("src=\"").count(), PICTURES.len());
+        assert_eq!(images.len(), pictures().count());
+        assert_eq!(page.matches("src=\"").count(), pictures().count());
         let data = images.iter().map(|i| i.split('"').next().unwrap());
         assert!(data.clone().all(|d| d.starts_with("data:image/svg+xml,%3Csvg") && !d.contains(['<', '>'])));
         // Beside the names of SVG's and MathML's elements nothing is addressed.
@@ -324,19 +298,19 @@ mod tests {
             let name = to.strip_prefix('#').unwrap_or_else(|| panic!("{to} leads elsewhere"));
             assert!(page.contains(&format!("<section id=\"{name}\">")), "{to}");
         }
-        assert!(page.matches("<section").count() == CHAPTERS.len() && page.contains("<table>"));
+        assert!(page.matches("<section").count() == chapters().count() && page.contains("<table>"));
     }
 
     /// Each picture stands in a chapter, and every formula can be shown.
     #[test]
     fn pictures_and_formulas_are_known() {
-        for (path, svg) in PICTURES {
+        for (path, svg) in pictures() {
             assert!(
-                svg.starts_with("<svg") && CHAPTERS.iter().any(|(_, s)| s.contains(&format!("]({path})"))),
+                svg.starts_with("<svg") && chapters().any(|(_, s)| s.contains(&format!("]({path})"))),
                 "{path}"
             );
         }
-        for (name, source) in CHAPTERS {
+        for (name, source) in chapters() {
             assert!(formula::rendered(source).is_some(), "{name}");
         }
     }
@@ -356,7 +330,7 @@ mod tests {
     fn every_row_is_on_its_page() {
         for row in cotangent_lecture::why::rows() {
             let (_, source) =
-                CHAPTERS.iter().find(|(name, _)| row.page() == format!("book/src/{name}.md")).unwrap();
+                chapters().find(|(name, _)| row.page() == format!("book/src/{name}.md")).unwrap();
             let line = format!("| {} | {} |", row.id, row.title(cotangent_lecture::Lang::En));
             assert!(source.contains(&line), "{line} is not in {}", row.page());
         }
