@@ -74,14 +74,21 @@ impl Op for Arithmetic {
                 LinearMap::each(mode, wanted, [by(b), by(a)])
             }
             Div => {
+                // One division serves both inputs: with q = c/b, da = q and db = −q·y.
                 let (b, y) = (x[1].clone(), keep(&y[0], 1));
-                let c = b.clone();
-                LinearMap::new2(
-                    mode,
-                    wanted,
-                    move |t| t / &b,
-                    move |t| -(t * y.as_ref().expect("kept when wanted") / &c),
-                )
+                let negative = move |t: &Tensor| -(t * y.as_ref().expect("kept when wanted"));
+                let (wa, wb) = (wanted[0], wanted[1]);
+                match mode {
+                    Mode::Push => LinearMap::new(move |t| {
+                        vec![sum([t[0].clone(), t[1].as_ref().map(&negative)]).map(|t| t / &b)]
+                    }),
+                    Mode::Pull => LinearMap::new(move |c| {
+                        let Some(c) = &c[0] else { return vec![None, None] };
+                        let q = c / &b;
+                        let db = wb.then(|| negative(&q));
+                        vec![wa.then_some(q), db]
+                    }),
+                }
             }
             Maximum | Minimum => {
                 let (a, b) = (x[0].clone(), x[1].clone());
