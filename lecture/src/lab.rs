@@ -347,8 +347,8 @@ fn run(p: &FiniteSum, study: &Study, name: &str, rate: f64, size: usize, seed: u
         "shuffled" => Box::new(Shuffled::new(n, seed)),
         _ => Box::new(Cyclic::new(n)),
     };
-    // Far enough from the minimum to see the way.
-    let start = if p.dim() > 64 { 0.0 } else { 1.0 };
+    // Far enough from the minimum to see the way; a network's first weights are small.
+    let start = if p.dim() > 64 { 0.02 } else { 1.0 };
     let mut theta = normal([p.dim()], &Rng::new(seed + 1)) * start;
     let mut order = sampler.stream(0);
     let mut curve = vec![p.value(&theta) - lowest];

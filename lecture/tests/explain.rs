@@ -165,6 +165,14 @@ fn a_function_that_detaches_is_refused() {
     assert!(matches!(e, Error::Mistake(_)), "{e}");
 }
 
+/// Where a value is lost the steps are shown all the same, with what is lost.
+#[test]
+fn a_logarithm_of_a_negative_number_is_shown() {
+    let t = of("y*ln(x) + y", "x=-3,y=2").unwrap();
+    assert!((t.gradient(0)[0] + 2.0 / 3.0).abs() < 1e-12 && t.gradient(1)[0].is_nan());
+    assert!(t.render(Format::Text, Style::default()).contains("! a is not finite"));
+}
+
 #[test]
 fn vectors_and_matrices_are_explained() {
     let t = of("sum(sigmoid(W @ x))", "x=[1,2],W=[[1,-1],[0.5,2]]").unwrap();
@@ -302,6 +310,8 @@ fn a_mistake_points_at_its_character() {
         (e.at, e.message.as_str(), e.help.as_str()),
         (0..1, "`y` has no value", "give it one: `--at x=..,y=2`")
     );
+    let e = of("y*x", "x=3,y=2,z=1").unwrap_err();
+    assert!(e.message.starts_with("`z` has a value") && e.at == (0..3) && korean(&e), "{e:?}");
     // What people write, and what to write instead.
     for text in ["2x", "x y", "sin x", "3(x)"] {
         let e = of(text, "x=3").unwrap_err();

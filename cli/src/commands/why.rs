@@ -22,16 +22,19 @@ pub(crate) fn run(flags: &Why, global: &Global, console: &mut Console) -> Result
 fn argue(flags: &Why, lang: Lang, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
     let (_, threads) = super::place(global)?;
     if let Some(text) = &flags.widths {
-        let widths: Option<Vec<u64>> = text.split(',').map(|w| w.trim().parse().ok()).collect();
+        let widths: Result<Vec<u64>, &str> =
+            text.split(',').map(|w| w.trim().parse().map_err(|_| w.trim())).collect();
+        let widths = widths.map_err(|word| {
+            Diagnostic::new(Exit::Usage, format!("`--widths {text}`: `{word}` is no width"))
+                .help("such as `cotangent why reverse-mode --widths 1,100,20,50`")
+        })?;
         if let Some(word) = &flags.topic
             && !why::named(word).is_ok_and(|rows| rows.iter().any(|r| r.id == "C16"))
         {
             let found = Diagnostic::new(Exit::Usage, format!("`--widths`: {word} is not about products"));
             return Err(found.help("`cotangent why reverse-mode --widths 1,100,20,50`"));
         }
-        // None is as wrong as a word: the same error names what is expected.
-        let found = why::chain(&widths.unwrap_or_default(), lang)
-            .map_err(|e| Diagnostic::from(e).exiting(Exit::Usage))?;
+        let found = why::chain(&widths, lang).map_err(|e| Diagnostic::from(e).exiting(Exit::Usage))?;
         match console.json() {
             true => console.print_json(&found.json())?,
             false => console.print(&found.text())?,

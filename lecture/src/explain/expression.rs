@@ -104,7 +104,7 @@ impl Expression {
     /// Its variables must be exactly those that have values.
     ///
     /// # Errors
-    /// The first name without a value, with its place.
+    /// The first name without a value, with its place; a value that nothing reads.
     pub fn bound(&self, at: &[(String, Tensor)]) -> std::result::Result<(), ParseError> {
         for (term, place) in &self.terms {
             if let Term::Name(name) = term
@@ -127,7 +127,15 @@ impl Expression {
                 });
             }
         }
-        Ok(())
+        let names = self.names();
+        match at.iter().find(|(n, _)| !names.contains(&n.as_str())) {
+            Some((name, _)) => Err(ParseError {
+                at: 0..self.text.len(),
+                message: format!("`{name}` has a value, and does not stand here"),
+                help: "leave it out of `--at`, or use it".into(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// The value, by the library's operations; equal subexpressions are computed once.

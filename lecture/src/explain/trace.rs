@@ -466,8 +466,11 @@ impl Tracer {
             vec![f(&all)]
         };
         let mut worst = 0f64;
+        // Where a value is lost, 0·NaN stands beside no path at all: then finite derivatives alone are compared.
+        let lost = trace.not_finite().is_some();
         let mut apart = |a: f64, b: f64| {
-            let d = if a == b || (a.is_nan() && b.is_nan()) { 0.0 } else { (a - b).abs() / (1.0 + b.abs()) };
+            let same = a == b || (a.is_nan() && b.is_nan()) || (lost && !(a - b).is_finite());
+            let d = if same { 0.0 } else { (a - b).abs() / (1.0 + b.abs()) };
             worst = if d.is_nan() { f64::INFINITY } else { worst.max(d) };
         };
         let (y, pull) = vjp_many(g, &at);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cotangent::{DType, Device, Rng, Tensor, attempt, device::Event, finite, laws::Draw};
+use cotangent_interchange::{Array, Numbers, Tensors, safetensors};
 
 use super::Argument;
 
@@ -83,9 +84,9 @@ fn gpu() -> (Device, Arc<cotangent::device::VirtualGpu>) {
 
 fn b1(a: &mut Argument) {
     a.say(
-        "n-dimensional arrays with matrix products, broadcasting, reductions, indexing, several types and random numbers; \
-         nothing here knows of networks or gradients.",
-        "행렬 곱, 브로드캐스팅, 축약, 인덱싱, 여러 자료형과 난수를 갖춘 n차원 배열. 여기에는 신경망도 기울기도 없다.",
+        "n-dimensional arrays with matrix products, broadcasting, reductions, indexing, several types, random numbers and \
+         files; nothing here knows of networks or gradients.",
+        "행렬 곱, 브로드캐스팅, 축약, 인덱싱, 여러 자료형, 난수와 파일을 갖춘 n차원 배열. 여기에는 신경망도 기울기도 없다.",
     );
     let m = Tensor::from([[1.0, 2.0], [3.0, 4.0]]);
     let product = m.matmul(&m).to_vec::<f64>();
@@ -111,6 +112,23 @@ fn b1(a: &mut Argument) {
         "random numbers follow from a seed: the same from 1 and 1, others from 2",
         "난수는 시드를 따른다: 1과 1은 같고 2는 다르다",
         drawn(1) == drawn(1) && drawn(1) != drawn(2),
+    );
+    let (x, i) = (Tensor::randn([2, 3], &Rng::new(3)), Tensor::from([[-1_i64, 1 << 40]]));
+    let kept = || {
+        let array = |t: &Tensor, numbers| Array { shape: t.shape().to_vec(), numbers };
+        let all = Tensors::from([
+            ("x".to_string(), array(&x, Numbers::Real(x.to_vec()))),
+            ("i".to_string(), array(&i, Numbers::Whole(i.to_vec()))),
+        ]);
+        let bytes = safetensors::write(&all, None).ok()?;
+        Some((bytes.len(), safetensors::read(&bytes, "x.safetensors".as_ref()).ok()?.tensors == all))
+    };
+    let (bytes, same) = kept().unwrap_or_default();
+    a.number("bytes of a file of six f32 and two i64", bytes as f64);
+    a.claim(
+        "written as safetensors and read again: the same names, shapes and bits",
+        "safetensors로 쓰고 다시 읽으면 이름, 모양, 비트가 같다",
+        same,
     );
     let mut d = Draw::new(1);
     let fine = (0..50).all(|_| {

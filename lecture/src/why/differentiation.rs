@@ -11,7 +11,7 @@ use cotangent::{
     grad, hvp, is_grad_enabled, jacfwd, jacobian, jacrev, jvp,
     laws::{self, Draw},
     models::{LeNet5, LeNet1998, Mlp, ResNet18, SoftmaxRegression},
-    nn::{Call, Dropout, Module, ParametersExt, Summary},
+    nn::{BatchNorm2d, Call, Dropout, Module, ParametersExt, Summary},
     no_grad, observe, ops, vjp,
 };
 
@@ -355,13 +355,23 @@ fn c2(a: &mut Argument) {
     }
     a.number("largest of 30 random programs of + − × ÷", most);
     a.property("≤ 5 for 30 random programs", "무작위 프로그램 30개에서 5 이하", most <= 5.0);
+    // Each costs one division there, and back a division, a product, a sign, and the sum over those who read x or y.
     let (x, y) = (t(3.0).tracked(), t(2.0).tracked());
-    let (quotients, ..) = ratio(&|| &x / &y / &x / &y);
-    a.number("x/y/x/y, nothing but quotients", quotients);
+    let (quotients, ..) = ratio(&|| (0..50).fold(x.clone(), |v, _| &v / &y / &x));
+    a.number("100 quotients x/y/x/…", quotients);
+    a.claim("quotients alone: below 5", "몫만 있어도 5 아래", quotients < 5.0);
+    let spent = |f: &dyn Fn() -> Tensor| {
+        let bill = Arc::new(Bill::default());
+        observe(bill.clone(), f);
+        bill.0.lock().unwrap_or_else(|e| e.into_inner()).iter().map(|(.., w)| w.arithmetic).sum::<f64>()
+    };
+    let x = Draw::new(2).real([10]);
+    let all = spent(&|| jacrev(|x| x.square(), &x)) / spent(&|| x.square());
+    a.number("ten squares: Jacobian/values", all);
     a.counter(
-        "quotients alone are above: our pull divides twice, where Baur and Strassen use c/b again",
-        "몫만 있으면 넘는다: 되당김이 두 번 나누기 때문이다. 바우어–슈트라센은 c/b를 다시 쓴다",
-        quotients > 5.0,
+        "the bound is for one result: ten results take ten ways back",
+        "결과가 하나일 때의 한계다: 결과가 열이면 되돌아오는 길도 열이다",
+        all > 10.0,
     );
 }
 
@@ -1102,30 +1112,35 @@ fn c19(a: &mut Argument) {
 
 fn c20(a: &mut Argument) {
     a.say(
-        "Two switches, often confused. train()/eval() says how layers behave, such as dropout; grad/no_grad says whether \
-         the way back is stored. Evaluating needs both.",
-        "자주 혼동하는 두 스위치. train()/eval()은 드롭아웃 같은 층의 동작을, grad/no_grad는 되돌아오는 길을 저장할지를 정한다. 평가에는 둘 다 필요하다.",
+        "Two switches, often confused. train()/eval() says how layers behave: dropout drops, running statistics move; \
+         grad/no_grad says whether the way back is stored. Evaluating needs both.",
+        "자주 혼동하는 두 스위치. train()/eval()은 드롭아웃과 이동 통계 같은 층의 동작을, grad/no_grad는 되돌아오는 길을 저장할지를 정한다. 평가에는 둘 다 필요하다.",
     );
-    let layer = Dropout::new(0.5, &Rng::new(20));
+    let (layer, norm) = (Dropout::new(0.5, &Rng::new(20)), BatchNorm2d::new(1));
     let x = Tensor::ones([1000]).tracked();
     let zeros = |y: &Tensor| y.detach().eq(0.0).sum().item();
-    let mut rows = vec![["", "zeros of 1000", "stored"].map(String::from).to_vec()];
+    let mean = || norm.running_mean.value().item();
+    let mut rows = vec![["", "zeros of 1000", "running mean", "stored"].map(String::from).to_vec()];
     let mut found = Vec::new();
     for (train, paused) in [(true, false), (true, true), (false, false), (false, true)] {
-        if train {
-            layer.train()
-        } else {
-            layer.eval()
+        for module in [&layer as &dyn Module, &norm] {
+            if train { module.train() } else { module.eval() }
         }
-        let call = || layer.call(&(&x * 1.0));
+        let before = mean();
+        let call = || layer.call(&(norm.call(&x.reshape([10, 1, 10, 10])).flatten(0) + &x));
         let y = if paused { no_grad(call) } else { call() };
         let name = format!(
             "{}, {}",
             if train { "train()" } else { "eval()" },
             if paused { "no_grad" } else { "grad" }
         );
-        rows.push(vec![name, short(zeros(&y)), y.is_tracked().to_string()]);
-        found.push((zeros(&y) > 0.0, y.is_tracked()));
+        rows.push(vec![
+            name,
+            short(zeros(&y)),
+            format!("{before:.2} → {:.2}", mean()),
+            y.is_tracked().to_string(),
+        ]);
+        found.push((zeros(&y) > 0.0 && before != mean(), y.is_tracked()));
     }
     a.table(rows);
     a.claim(
@@ -1134,8 +1149,8 @@ fn c20(a: &mut Argument) {
         found == [(true, true), (true, false), (false, true), (false, false)],
     );
     a.counter(
-        "no_grad alone still drops, eval() alone still stores",
-        "no_grad만으로는 여전히 떨어뜨리고, eval()만으로는 여전히 저장한다",
+        "no_grad alone still drops and moves, eval() alone still stores",
+        "no_grad만으로는 여전히 떨어뜨리고 움직이며, eval()만으로는 여전히 저장한다",
         found[1].0 && found[2].1,
     );
 }
