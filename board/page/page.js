@@ -234,12 +234,12 @@ function curves(_, body) {
     rate.feed(x.length ? [{ name: "rate", x, y: s.lr, colour: 3 }] : [], false);
     speed.feed(x.length ? [{ name: "examples/s", x, y: s.examples_per_second, colour: 2 }] : [], false);
     const seconds = (epochs.train_seconds || []).reduce((sum, t) => sum + (t || 0), 0);
-    const facts = [[percent(last(epochs.test_acc)), "test accuracy"], [figure(last(epochs.test_loss)), "test loss"],
+    const facts = [[percent(last(epochs.test_acc)), "test accuracy"], [percent(last(epochs.test_macro_f1)), "test macro-F1"], [figure(last(epochs.test_loss)), "test loss"],
       [last(epochs.epoch) ?? "–", "epochs"], [time(seconds), "training steps"], [figure(last(s.examples_per_second)), "examples/s"]];
     tiles.replaceChildren(...facts.map(([value, title]) => h("li", {}, h("b", {}, value), h("small", {}, title))));
     const keys = Object.keys(epochs);
-    numbers.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, keys.map((k) => h("th", { scope: "col" }, k.replace("_", " "))))),
-      h("tbody", {}, (epochs.epoch || []).map((_, i) => h("tr", {}, keys.map((k) => h("td", {}, k.endsWith("_acc") ? percent(epochs[k][i]) : figure(epochs[k][i]))))))));
+    numbers.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, keys.map((k) => h("th", { scope: "col" }, k.replaceAll("_", " "))))),
+      h("tbody", {}, (epochs.epoch || []).map((_, i) => h("tr", {}, keys.map((k) => h("td", {}, /_(acc|f1)$/.test(k) ? percent(epochs[k][i]) : figure(epochs[k][i]))))))));
     told.textContent = found.log.map((line) => line.replace(/^\S+Z {2}/, "")).join("\n");
   };
   amount.addEventListener("input", show);

@@ -35,7 +35,9 @@ pub struct Comparison {
 pub fn compare(runs: &[Run]) -> Comparison {
     let shown = |x: Option<f64>, f: fn(f64) -> String| x.map_or_else(|| "–".to_string(), f);
     // Most runs hold nothing out for validation, and an empty column says nothing.
-    let validated = runs.iter().any(|run| run.last("val_acc").is_some());
+    let any = |column: &str| runs.iter().any(|run| run.last(column).is_some());
+    let more: Vec<(&str, &str)> =
+        [("val_acc", "val acc"), ("test_macro_f1", "macro-F1")].into_iter().filter(|(c, _)| any(c)).collect();
     let rows = runs.iter().map(|run| {
         let mut cells = vec![
             run.status().replace('_', " "),
@@ -46,9 +48,7 @@ pub fn compare(runs: &[Run]) -> Comparison {
             shown(run.last("train_loss"), figure),
             shown(run.seconds(), time),
         ];
-        if validated {
-            cells.insert(4, shown(run.last("val_acc"), percent));
-        }
+        cells.splice(4..4, more.iter().map(|(column, _)| shown(run.last(column), percent)));
         (run.name.clone(), cells)
     });
     let all: Vec<Vec<(String, String)>> = runs.iter().map(Run::settings).collect();
@@ -64,9 +64,7 @@ pub fn compare(runs: &[Run]) -> Comparison {
     };
     let settings = keys.into_iter().map(|key| (key.clone(), values(key)));
     let mut figures = vec!["status", "epochs", "test acc", "best", "test loss", "train loss", "time"];
-    if validated {
-        figures.insert(4, "val acc");
-    }
+    figures.splice(4..4, more.iter().map(|(_, name)| *name));
     Comparison {
         figures,
         rows: rows.collect(),

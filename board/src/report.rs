@@ -12,7 +12,7 @@ use crate::runs::{Evaluation, Run};
 /// How pages look that need nothing but themselves.
 pub(crate) const STYLE: &str = include_str!("../page/report.css");
 
-/// The curves of a run, with the names of their files: loss, accuracy and the learning rate, as far as there are
+/// The curves of a run, with the names of their files: loss, accuracy, macro-F1 and the learning rate, as far as there are
 /// numbers for them.
 ///
 /// ```
@@ -52,6 +52,7 @@ pub fn charts(run: &Run) -> Vec<(&'static str, Chart)> {
     let all = [
         ("loss", chart("Loss", "epoch", split("loss"), true)),
         ("accuracy", chart("Accuracy", "epoch", split("acc"), false)),
+        ("macro-f1", chart("Macro-F1: the mean over classes", "epoch", split("macro_f1"), false)),
         ("rate", chart("Learning rate", "step", rate, false)),
     ];
     all.into_iter().filter(|(_, chart)| !chart.lines.is_empty()).collect()
@@ -174,6 +175,8 @@ fn headline(run: &Run) -> Markup {
         p.status { strong { (status.replace('_', " ")) } @if !reason.is_empty() { ": " (reason) } }
         ul.tiles {
             @if let Some(x) = all("test_acc") { li { b { (percent(x)) } span { "test accuracy" } } }
+            @if let Some(x) = all("test_macro_f1") { li { b { (percent(x)) } span { "test macro-F1" } } }
+            @if let Some(x) = all("test_balanced_acc") { li { b { (percent(x)) } span { "balanced test accuracy" } } }
             @if let Some(x) = all("val_acc") { li { b { (percent(x)) } span { "validation accuracy" } } }
             @if let Some(x) = all("test_loss") { li { b { (figure(x)) } span { "test loss" } } }
             @if let Some(x) = all("epoch") { li { b { (figure(x)) } span { "epochs" } } }
@@ -279,7 +282,7 @@ pub fn base64(bytes: &[u8]) -> String {
 
 fn epochs(run: &Run) -> Markup {
     let t = &run.epochs;
-    let shares: Vec<bool> = t.columns.iter().map(|c| c.ends_with("_acc")).collect();
+    let shares: Vec<bool> = t.columns.iter().map(|c| c.ends_with("_acc") || c.ends_with("_f1")).collect();
     // Columns that are empty throughout say nothing.
     let full: Vec<usize> =
         (0..t.columns.len()).filter(|i| t.rows.iter().any(|row| row[*i].is_finite())).collect();

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, View, serialize};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::config::{Config, as_table};
+use crate::data::limits;
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::run_folder::write_file;
 
@@ -197,12 +199,22 @@ impl Checkpoint {
 
     /// Reads a file.
     pub(crate) fn read(path: &Path) -> Result<Self, Diagnostic> {
-        let bytes = fs::read(path).map_err(|e| Diagnostic::io(Exit::Data, "cannot read", path, &e))?;
+        let bytes = fs::metadata(path).and_then(|about| match about.len() > limits().bytes {
+            true => Err(io::ErrorKind::FileTooLarge.into()),
+            false => fs::read(path),
+        });
+        let bytes = bytes.map_err(|e| {
+            Diagnostic::io(Exit::Data, "cannot read", path, &e).help("is it the checkpoint that was meant?")
+        })?;
         let bad = |what: String| Diagnostic::new(Exit::Data, format!("{} {what}", path.display()));
         let damaged = |e: safetensors::SafeTensorError| {
             bad(format!("is no whole safetensors file: {e}"))
                 .help("a run writes its checkpoints whole; this one was cut off or changed by something else")
         };
+        if let Some(name) = cotangent_interchange::safetensors::repeated(&bytes) {
+            return Err(bad(format!("names `{name}` twice in its header"))
+                .help("something has changed it since it was written; take another checkpoint of the run"));
+        }
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
         let Some(about) = header.metadata().as_ref().and_then(|m| m.get(KEY)) else {
             return Err(bad(
@@ -435,6 +447,17 @@ mod tests {
             let error = Checkpoint::read(&path).unwrap_err();
             assert!(error.title().contains("its own checksum"), "{error}");
         }
+        // A second tensor of one name: its entry again,.
+        let n = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+        let header = std::str::from_utf8(&whole[8..8 + n]).unwrap().trim_end();
+        let again = format!(
+            "{},\"fc.weight\":{{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}}}",
+            &header[..header.len() - 1]
+        );
+        fs::write(&path, [&(again.len() as u64).to_le_bytes(), again.as_bytes(), &whole[8 + n..]].concat())
+            .unwrap();
+        let error = Checkpoint::read(&path).unwrap_err();
+        assert!(error.title().contains("names `fc.weight` twice"), "{error}");
         fs::write(&path, serialize(&example().tensors, None).unwrap()).unwrap();
         assert!(Checkpoint::read(&path).unwrap_err().title().contains("no checkpoint of cotangent"));
         let sealed = |about: &str| sealed(about, &example().tensors);

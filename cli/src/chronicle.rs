@@ -126,10 +126,17 @@ impl Chronicle {
             ("train/accuracy", figures.train_acc),
             ("test/loss", figures.test_loss),
             ("test/accuracy", figures.test_acc),
+            ("test/macro_f1", figures.test_macro_f1),
+            ("test/balanced_accuracy", figures.test_balanced_acc),
             ("train/rate", figures.lr),
         ];
-        values.extend(figures.val_loss.map(|x| ("val/loss", x)));
-        values.extend(figures.val_acc.map(|x| ("val/accuracy", x)));
+        let val = [
+            ("val/loss", figures.val_loss),
+            ("val/accuracy", figures.val_acc),
+            ("val/macro_f1", figures.val_macro_f1),
+            ("val/balanced_accuracy", figures.val_balanced_acc),
+        ];
+        values.extend(val.into_iter().filter_map(|(name, x)| Some((name, x?))));
         let state = model.state_dict();
         let written = (|| {
             events.scalars(step, &values)?;

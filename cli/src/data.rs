@@ -259,7 +259,9 @@ fn without_examples(classes: &[String], counts: &[u64]) -> Option<String> {
     let empty = classes.iter().zip(counts).filter(|(_, n)| **n == 0).map(|(name, _)| name.as_str());
     let empty: Vec<&str> = empty.collect();
     let plural = if empty.len() == 1 { "class" } else { "classes" };
-    (!empty.is_empty()).then(|| format!("no example to train on for {plural} {}", empty.join(", ")))
+    let (first, more) = empty.split_at(empty.len().min(10));
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    (!empty.is_empty()).then(|| format!("no example to train on for {plural} {}{more}", first.join(", ")))
 }
 
 /// What examples look like, for those who compute nothing with them.

@@ -89,7 +89,7 @@ struct Parts {
 impl Diagnostic {
     /// An error with its exit code and what went wrong: what was expected, what was found.
     pub(crate) fn new(exit: Exit, title: impl Into<String>) -> Self {
-        let title = title.into();
+        let title = clipped(title.into());
         Diagnostic(Box::new(Parts { exit, title, place: None, notes: Vec::new(), help: Vec::new() }))
     }
 
@@ -124,13 +124,13 @@ impl Diagnostic {
 
     /// A fact that helps to understand.
     pub(crate) fn note(mut self, text: impl Into<String>) -> Self {
-        self.0.notes.push(text.into());
+        self.0.notes.push(clipped(text.into()));
         self
     }
 
     /// What to do about it.
     pub(crate) fn help(mut self, text: impl Into<String>) -> Self {
-        self.0.help.push(text.into());
+        self.0.help.push(clipped(text.into()));
         self
     }
 
@@ -234,6 +234,17 @@ impl From<cotangent::Error> for Diagnostic {
     }
 }
 
+/// Without the middle of a text that nobody would read whole, such as a field of a million digits.
+fn clipped(text: String) -> String {
+    const ENDS: [usize; 2] = [600, 200];
+    let n = text.chars().count();
+    if n <= ENDS[0] + ENDS[1] {
+        return text;
+    }
+    let part = |from: usize, n: usize| text.chars().skip(from).take(n).collect::<String>();
+    format!("{} … {}", part(0, ENDS[0]), part(n - ENDS[1], ENDS[1]))
+}
+
 /// The candidate that `word` was most likely meant to be, if any is near.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
@@ -283,6 +294,15 @@ mod tests {
         let shown =
             Diagnostic::new(Exit::Usage, "a\u{1b}[31m").at(place).help("b\u{1b}[31m").render(false, None);
         assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    }
+
+    #[test]
+    fn nobody_has_to_read_a_million_digits() {
+        let title = format!("t.csv: `{}` is no number (at line 2)", "é9".repeat(500_000));
+        let shown =
+            Diagnostic::new(Exit::Data, title).note("9".repeat(5000)).help("9".repeat(5000)).to_string();
+        assert!(shown.len() < 4000 && shown.contains("9` is no number (at line 2)"), "{shown}");
+        assert_eq!(clipped("é".repeat(800)), "é".repeat(800));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod lecture;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -11,6 +11,7 @@ pub(crate) use lecture::{Explain, Why, language};
 
 use crate::config::layers::Layers;
 use crate::diagnostic::Diagnostic;
+use crate::{run_folder, shell};
 
 /// Deep learning from the chain rule up.
 #[derive(Debug, Parser)]
@@ -22,6 +23,43 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What to write instead of a command line that lacks a word, or has one too many; nothing of other mistakes.
+pub(crate) fn hint(error: &clap::Error, line: &[String]) -> String {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let mut words = line.iter().filter(|word| !word.starts_with('-'));
+    let (command, first) = (words.next().map_or("", String::as_str), words.next());
+    match (error.kind(), error.get(ContextKind::InvalidArg), command) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word)), "train" | "plan" | "lr-find")
+            if !word.starts_with('-') =>
+        {
+            let kind = match Path::new(word) {
+                path if path.is_dir() => "folder:",
+                path if path.extension().is_some_and(|e| e == "csv") => "csv:",
+                path if path.extension().is_some_and(|e| e == "npz" || e == "npy") => "npz:",
+                _ => "",
+            };
+            let word = shell::word(Path::new(&format!("{kind}{word}")));
+            format!("help: examples are named by a flag: cotangent {command} --data {word}\n")
+        }
+        (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(_)), "predict") => {
+            let picture = first.filter(|w| Path::new(w).is_file()).map_or("seven.png", String::as_str);
+            let picture = shell::word(Path::new(picture));
+            let runs = run_folder::names(Path::new("runs"));
+            match runs.last() {
+                None => format!(
+                    "help: a run comes first, and `cotangent train` makes one; then\n      \
+                     cotangent predict runs/latest {picture}\n"
+                ),
+                Some(run) => format!(
+                    "help: a run comes first, such as runs/{run}, then pictures:\n      \
+                     cotangent predict runs/latest {picture}\n",
+                ),
+            }
+        }
+        _ => String::new(),
+    }
 }
 
 const AFTER: &str = "\

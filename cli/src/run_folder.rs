@@ -8,7 +8,7 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -20,8 +20,8 @@ use crate::shell;
 /// The name under `runs/` that leads to the newest run.
 const LATEST: &str = "latest";
 const METRICS: &str = "metrics.csv";
-const METRICS_HEADER: &str =
-    "epoch,step,lr,train_seconds,train_loss,train_acc,val_loss,val_acc,test_loss,test_acc\n";
+const METRICS_HEADER: &str = "epoch,step,lr,train_seconds,train_loss,train_acc,val_loss,val_acc,test_loss,test_acc,\
+     val_macro_f1,val_balanced_acc,test_macro_f1,test_balanced_acc\n";
 
 const STEPS: &str = "steps.csv";
 const STEPS_HEADER: &str = "step,epoch,lr,loss,acc,examples_per_second\n";
@@ -308,14 +308,31 @@ impl RunFolder {
     /// Drops rows whose first number is beyond `last`, half a row at the end, and any other damage.
     fn keep(&self, name: &str, header: &str, last: u64) -> Result<File, Diagnostic> {
         let path = self.path.join(name);
-        let bytes = fs::read(&path).map_err(failed("cannot read", &path))?;
+        /// More rows than anybody waits for.
+        const LONGEST: u64 = 1 << 28;
+        let bytes = fs::metadata(&path).and_then(|about| match about.len() > LONGEST {
+            true => Err(io::ErrorKind::FileTooLarge.into()),
+            false => fs::read(&path),
+        });
+        let bytes = bytes.map_err(|e| {
+            let found = Diagnostic::io(Exit::Data, "cannot read", &path, &e);
+            found.help("move it away; the run makes a new one")
+        })?;
         let text = String::from_utf8_lossy(&bytes);
-        let cells = header.split(',').count();
-        let is_kept = |row: &&str| {
-            let number = row.split(',').next().and_then(|n| n.parse::<u64>().ok());
-            row.ends_with('\n') && row.split(',').count() == cells && number.is_some_and(|n| n <= last)
+        let cells = |row: &str| row.split(',').count();
+        // An earlier version had fewer columns: the rest of its rows is empty.
+        let had = text
+            .lines()
+            .next()
+            .filter(|h| !h.is_empty() && header.starts_with(h))
+            .map_or(cells(header), cells);
+        let more = ",".repeat(cells(header) - had) + "\n";
+        let kept = |row: &str| {
+            let row = row.strip_suffix('\n').filter(|row| cells(row) == had)?;
+            let number: u64 = row.split(',').next()?.parse().ok()?;
+            (number <= last).then(|| format!("{row}{more}"))
         };
-        let rows: String = text.split_inclusive('\n').skip(1).filter(is_kept).collect();
+        let rows: String = text.split_inclusive('\n').skip(1).filter_map(kept).collect();
         write_file(&path, format!("{header}{rows}").as_bytes())?;
         // The old handle leads to the file that was replaced.
         OpenOptions::new().append(true).open(&path).map_err(failed("cannot write", &path))
@@ -354,14 +371,19 @@ fn metrics_row(figures: &Figures) -> String {
         train_acc,
         val_loss,
         val_acc,
+        val_macro_f1,
+        val_balanced_acc,
         test_loss,
         test_acc,
-        ..
+        test_macro_f1,
+        test_balanced_acc,
     } = figures;
-    let optional = |x: &Option<f64>| x.map(|x| x.to_string()).unwrap_or_default();
-    let (val_loss, val_acc) = (optional(val_loss), optional(val_acc));
+    let [val_loss, val_acc, val_macro_f1, val_balanced_acc] =
+        [val_loss, val_acc, val_macro_f1, val_balanced_acc]
+            .map(|x| x.map(|x| x.to_string()).unwrap_or_default());
     format!(
-        "{epoch},{step},{lr},{train_seconds:.3},{train_loss},{train_acc},{val_loss},{val_acc},{test_loss},{test_acc}\n"
+        "{epoch},{step},{lr},{train_seconds:.3},{train_loss},{train_acc},{val_loss},{val_acc},{test_loss},{test_acc},\
+         {val_macro_f1},{val_balanced_acc},{test_macro_f1},{test_balanced_acc}\n"
     )
 }
 
@@ -465,7 +487,12 @@ fn real(path: &Path) -> PathBuf {
 fn named(path: &Path) -> Result<PathBuf, Diagnostic> {
     let mut path = path.to_path_buf();
     if path.file_name().is_some_and(|n| n == LATEST) && path.is_file() {
-        let name = fs::read_to_string(&path).map_err(failed("cannot read", &path))?;
+        let mut name = String::new();
+        let read = File::open(&path).and_then(|file| file.take(4096).read_to_string(&mut name));
+        read.map_err(|e| {
+            let found = Diagnostic::io(Exit::Data, "cannot read", &path, &e);
+            found.help("remove it; the next run makes a new one")
+        })?;
         path.set_file_name(name.trim());
     }
     Ok(path)
@@ -519,8 +546,8 @@ fn advise(found: Diagnostic, path: &Path) -> Diagnostic {
     list(found, out, path.file_name().map(|n| n.to_string_lossy()).as_deref())
 }
 
-/// Adds the runs in a folder, or the one that was likely meant.
-fn list(found: Diagnostic, out: &Path, name: Option<&str>) -> Diagnostic {
+/// Names of the runs in a folder.
+pub(crate) fn names(out: &Path) -> Vec<String> {
     let mut runs: Vec<String> = fs::read_dir(out)
         .into_iter()
         .flatten()
@@ -528,6 +555,12 @@ fn list(found: Diagnostic, out: &Path, name: Option<&str>) -> Diagnostic {
         .filter(|name| name != LATEST && out.join(name).join("checkpoints").is_dir())
         .collect();
     runs.sort();
+    runs
+}
+
+/// Adds the runs in a folder, or the one that was likely meant.
+fn list(found: Diagnostic, out: &Path, name: Option<&str>) -> Diagnostic {
+    let runs = names(out);
     if runs.is_empty() {
         return found.help("`cotangent train` makes one");
     }
@@ -654,8 +687,18 @@ mod tests {
         let rows: Vec<&str> = text.lines().collect();
         assert_eq!(rows.len(), 4);
         assert_eq!(rows[0], METRICS_HEADER.trim());
-        assert_eq!(rows[1], "1,10,0.05,0.000,0.5,0,,,0,0.9");
-        assert_eq!(rows[3], "3,30,0.05,0.000,NaN,0,0.25,,0,0.9");
+        assert_eq!(rows[1], "1,10,0.05,0.000,0.5,0,,,0,0.9,,,0,0");
+        assert_eq!(rows[3], "3,30,0.05,0.000,NaN,0,0.25,,0,0.9,,,0,0");
+        // A table from before the last columns were there.
+        let old = |text: &str| -> String {
+            text.lines().map(|row| row.split(',').take(10).collect::<Vec<_>>().join(",") + "\n").collect()
+        };
+        fs::write(run.path().join(METRICS), old(&text)).unwrap();
+        run.keep_to(2, 20).unwrap();
+        let again = fs::read_to_string(run.path().join(METRICS)).unwrap();
+        let rows: Vec<&str> = again.lines().collect();
+        assert_eq!((rows.len(), rows[0]), (3, METRICS_HEADER.trim()));
+        assert_eq!(rows[1], "1,10,0.05,0.000,0.5,0,,,0,0.9,,,,");
     }
 
     #[test]

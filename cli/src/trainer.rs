@@ -393,7 +393,7 @@ impl<'c> Trainer<'c> {
         (about.best, about.epochs_since_best) = (self.patience.best, self.patience.waited);
         about.test = Some([test.loss, test.accuracy()].map(|x| x.is_finite().then_some(x)));
         self.progress.finish(self.console, Instant::now());
-        self.console.say(&row(&figures));
+        self.console.say(&row(&figures, self.parts.about.config.train.best));
         self.parts.folder.append_metrics(&figures)?;
         let Parts { chronicle, folder, data, model, .. } = &mut self.parts;
         chronicle.epoch(folder, &figures, &test, data, model, &spreads)?;
@@ -518,7 +518,7 @@ impl<'c> Trainer<'c> {
             config: &config,
         }));
         if about.position.epoch < about.config.train.epochs {
-            self.console.say(&heading(count(&data.val) > 0));
+            self.console.say(&heading((count(&data.val) > 0).then_some(about.config.train.best)));
         }
     }
 
@@ -557,10 +557,15 @@ impl<'c> Trainer<'c> {
         let (accuracy, epochs) = (percent(test.accuracy()), position.epoch);
         let plural = if epochs == 1 { "" } else { "s" };
         let time = duration(self.began.elapsed());
+        let more = match self.parts.about.config.train.best {
+            BestName::MacroF1 => format!(", macro-F1 {}", percent(test.macro_f1())),
+            BestName::BalancedAccuracy => format!(", balanced {}", percent(test.balanced_accuracy())),
+            BestName::Loss | BestName::Accuracy => String::new(),
+        };
         let (hardest, noun) = (test.hardest_line(&self.parts.data.classes), self.parts.data.noun());
         let example = self.parts.about.config.data.name.example();
         self.console.conclude(&format!(
-            "  {accuracy} on {images} test {noun} ({wrong} wrong) after {epochs} epoch{plural} in {time}"
+            "  {accuracy} on {images} test {noun} ({wrong} wrong{more}) after {epochs} epoch{plural} in {time}"
         ));
         if let Some(hardest) = hardest {
             self.console.say(&format!("  {hardest}"));
@@ -613,9 +618,16 @@ fn rounded(x: f64) -> f64 {
     format!("{x:.1e}").parse().unwrap_or(x)
 }
 
-/// The table's first line; with columns for validation where there is any.
-fn heading(validation: bool) -> String {
-    let val = if validation { format!("{:>11}{:>11}", "val loss", "val acc") } else { String::new() };
+/// The table's first line; with columns for validation where there is any, the figure among them that `best` follows.
+fn heading(validation: Option<BestName>) -> String {
+    let val = validation.map_or(String::new(), |best| {
+        let figure = match best {
+            BestName::MacroF1 => "val F1",
+            BestName::BalancedAccuracy => "val bal.",
+            BestName::Loss | BestName::Accuracy => "val acc",
+        };
+        format!("{:>11}{figure:>11}", "val loss")
+    });
     format!(
         "{:>7}{:>13}{:>12}{val}{:>12}{:>11}{:>9}",
         "epoch", "train loss", "train acc", "test loss", "test acc", "time"
@@ -623,9 +635,14 @@ fn heading(validation: bool) -> String {
 }
 
 /// A line of the table.
-fn row(f: &Figures) -> String {
-    let val = match (f.val_loss, f.val_acc) {
-        (Some(loss), Some(acc)) => format!("{loss:>11.4}{:>11}", percent(acc)),
+fn row(f: &Figures, best: BestName) -> String {
+    let figure = match best {
+        BestName::MacroF1 => f.val_macro_f1,
+        BestName::BalancedAccuracy => f.val_balanced_acc,
+        BestName::Loss | BestName::Accuracy => f.val_acc,
+    };
+    let val = match (f.val_loss, figure) {
+        (Some(loss), Some(figure)) => format!("{loss:>11.4}{:>11}", percent(figure)),
         _ => String::new(),
     };
     let time = duration(std::time::Duration::try_from_secs_f64(f.train_seconds).unwrap_or_default());
@@ -662,9 +679,18 @@ mod tests {
             train_seconds: 6.08,
             ..Figures::default()
         };
-        assert_eq!(heading(false), "  epoch   train loss   train acc   test loss   test acc     time");
-        assert_eq!(row(&figures), "      3       0.3127      90.61%         NaN    100.00%     6.1s");
-        let validated = Figures { val_loss: Some(0.25), val_acc: Some(0.5), ..figures };
-        assert_eq!(row(&validated).chars().count(), heading(true).chars().count());
+        assert_eq!(heading(None), "  epoch   train loss   train acc   test loss   test acc     time");
+        let best = BestName::MacroF1;
+        assert_eq!(row(&figures, best), "      3       0.3127      90.61%         NaN    100.00%     6.1s");
+        let validated =
+            Figures { val_loss: Some(0.25), val_acc: Some(0.5), val_macro_f1: Some(0.75), ..figures };
+        for (best, words, cell) in [
+            (best, "   val loss     val F1  ", "75.00%"),
+            (BestName::Loss, "   val loss    val acc  ", "50.00%"),
+        ] {
+            let (head, row) = (heading(Some(best)), row(&validated, best));
+            assert!(head.contains(words) && row.contains(cell), "{head}\n{row}");
+            assert_eq!(row.chars().count(), head.chars().count());
+        }
     }
 }

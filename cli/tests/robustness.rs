@@ -154,7 +154,7 @@ fn a_full_disk_is_one_error_and_harms_nothing() {
         cut_short += 1;
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains("cannot write"), "{text}");
-        for (name, columns) in [("metrics.csv", 10), ("steps.csv", 6)] {
+        for (name, columns) in [("metrics.csv", 14), ("steps.csv", 6)] {
             let table = fs::read_to_string(run.join(name)).unwrap_or_default();
             let whole = |row: &str| row.ends_with('\n') && row.split(',').count() == columns;
             assert!(table.split_inclusive('\n').all(whole), "{name} {table}");
@@ -238,6 +238,35 @@ fn a_pipe_in_a_run_folder_is_not_waited_for() {
         fs::remove_file(&path).unwrap();
         fs::write(&path, kept).unwrap();
     }
+    assert!(Command::new("mkfifo").arg(scratch.0.join("pipe.toml")).status().unwrap().success());
+    let output = scratch.run("train -c pipe.toml");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("pipe.toml is no regular file") && text.contains("help:"), "{text}");
+}
+
+#[test]
+fn what_no_run_wrote_is_refused_before_it_is_read() {
+    let scratch = Scratch::new();
+    scratch.fingerprint("train --data idx:tiny --model softmax --epochs 1 --json --name x");
+    // Sparse: 8 TiB that take no room.
+    for file in ["metrics.csv", "checkpoints/last.safetensors"] {
+        let path = scratch.0.join("runs/x").join(file);
+        let kept = fs::read(&path).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_len(8 << 40).unwrap();
+        let output = scratch.run("train --resume runs/x --epochs 2");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains(file) && text.contains("too large") && text.contains("help:"), "{text}");
+        fs::write(&path, kept).unwrap();
+    }
+    let latest = scratch.0.join("runs/latest");
+    fs::remove_file(&latest).unwrap();
+    fs::write(&latest, b"\xff\xfe").unwrap();
+    let output = scratch.run("eval");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("runs/latest") && text.contains("remove it"), "{text}");
 }
 
 #[test]

@@ -124,6 +124,12 @@ pub fn parse(bytes: &[u8], path: &Path, options: &Options) -> Result<Set> {
         (line.iter().filter(|b| *b == s).count(), *s == b',')
     });
     let separator = separator.unwrap_or(b',');
+    if let Some((line, words)) = misquoted(text, separator) {
+        let found = Error::new(path, words).at(Place::Line(line));
+        return Err(found.help(
+            "fields with commas or line breaks stand in double quotes, and a quote in them is doubled",
+        ));
+    }
     let mut reader = csv::ReaderBuilder::new().delimiter(separator).from_reader(Cursor::new(text));
     let lines = Lines { text };
     let bad = |e: csv::Error| {
@@ -242,6 +248,33 @@ pub fn parse(bytes: &[u8], path: &Path, options: &Options) -> Result<Set> {
         remarks,
         scale: 1.0,
     })
+}
+
+/// Quotes that the reader would take without a word: the line, and what is wrong there.
+fn misquoted(text: &[u8], separator: u8) -> Option<(u64, &'static str)> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum At {
+        Start,
+        Plain,
+        Quoted,
+        Closed,
+    }
+    let (mut at, mut line, mut opened) = (At::Start, 1, 1);
+    for byte in text {
+        at = match (at, byte) {
+            (At::Start, b'"') => {
+                opened = line;
+                At::Quoted
+            }
+            (At::Quoted, b'"') | (At::Closed, b' ') => At::Closed,
+            (At::Quoted, _) | (At::Closed, b'"') => At::Quoted,
+            (_, b) if *b == separator || matches!(b, b'\n' | b'\r') => At::Start,
+            (At::Closed, _) => return Some((line, "a field goes on behind its closing quote")),
+            _ => At::Plain,
+        };
+        line += u64::from(*byte == b'\n');
+    }
+    (at == At::Quoted).then_some((opened, "a quote is opened and never closed"))
 }
 
 /// Finds line numbers. The reader's own are one short where lines end with CR and LF.

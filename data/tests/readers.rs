@@ -413,6 +413,16 @@ fn columns_are_found_by_their_names() {
     let error =
         parse(text, &table::Options { exclude: vec!["lot".into()], ..Default::default() }).unwrap_err();
     assert!(error.to_string().contains("decimal comma"), "{error}");
+    // What the reader of CSV would take without a word.
+    for (text, expected) in [
+        ("x,class\n1,a\n2,\"b\n3,a\n4,b\n", "opened and never closed (at line 3)"),
+        ("x,class\n1,a\n\"2\"3,b\n", "goes on behind its closing quote (at line 3)"),
+    ] {
+        let error = parse(text, &table::Options::default()).unwrap_err();
+        assert!(error.to_string().contains(expected) && !error.helps().is_empty(), "{error}");
+    }
+    let text = "x,class\n\"1\" ,\"say \"\"a\"\"\"\n2,5\" b\n";
+    assert_eq!(parse(text, &table::Options::default()).unwrap().classes, ["5\" b", "say \"a\""]);
     let text = "\u{feff}lot,x,\"y, z\",class\r\nA,1,2,10\r\nB,,4,9\r\nA,5,6,9\r\n";
     let options = |missing| table::Options { group: Some("lot".into()), missing, ..Default::default() };
     let set = parse(text, &options(table::Missing::Mean)).unwrap();

@@ -41,7 +41,7 @@ use cotangent_interchange as interchange;
 use program::checkpoint::{About, Checkpoint, Stored};
 use program::config::layers::Layers;
 use program::diagnostic::{Diagnostic, Exit};
-use program::{checkpoint, config, diagnostic, graph, machine, model, numerals};
+use program::{checkpoint, config, data, diagnostic, graph, machine, model, numerals};
 
 /// What is taken of an input: little, so that a bomb is told from a large file.
 const LIMITS: Limits = Limits { bytes: 1 << 24, pixels: 1 << 20, files: 100 };

@@ -1,10 +1,12 @@
 //! safetensors: `length · header in JSON · numbers`. <https://github.com/huggingface/safetensors>
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::path::Path;
 
 use cotangent_data::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use crate::{Array, Format, Kind, Numbers, Tensors, Weights};
 
@@ -54,6 +56,10 @@ pub fn read(bytes: &[u8], path: &Path) -> Result<Weights> {
     let damaged = |e: safetensors::SafeTensorError| {
         Error::new(path, format!("is no whole safetensors file: {e}")).help("copy or download it again")
     };
+    if let Some(name) = repeated(bytes) {
+        let text = format!("names `{name}` twice in its header");
+        return Err(Error::new(path, text).help("save it again, each tensor under a name of its own"));
+    }
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let is_checkpoint = header.metadata().as_ref().is_some_and(|m| m.contains_key(CHECKPOINT));
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
@@ -89,4 +95,40 @@ pub fn read(bytes: &[u8], path: &Path) -> Result<Weights> {
         n => vec![format!("{n} tensors of the optimiser and its schedule are left out")],
     };
     Ok(Weights { format: Format::Safetensors, tensors, remarks })
+}
+
+/// The first name that stands twice in a file's header, of which readers of JSON keep one without a word.
+///
+/// ```
+/// use cotangent_interchange::safetensors::repeated;
+/// let file = |header: &[u8]| [&(header.len() as u64).to_le_bytes(), header].concat();
+/// assert_eq!(repeated(&file(br#"{"a": {}, "b": {"a": 1}, "a": []}"#)).as_deref(), Some("a"));
+/// assert_eq!(repeated(&file(br#"{"a": {}, "b": {"a": 1}}"#)), None);
+/// ```
+#[must_use]
+pub fn repeated(bytes: &[u8]) -> Option<String> {
+    struct Names(Option<String>);
+    impl<'de> Visitor<'de> for &mut Names {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("names of tensors")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            let mut seen = BTreeSet::new();
+            while let Some((name, IgnoredAny)) = map.next_entry::<String, _>()? {
+                if seen.contains(&name) {
+                    self.0 = Some(name);
+                    return Err(A::Error::custom(""));
+                }
+                seen.insert(name);
+            }
+            Ok(())
+        }
+    }
+    let (length, rest) = bytes.split_first_chunk()?;
+    let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let mut found = Names(None);
+    // What is no JSON at all is for the reader to say.
+    let _ = serde_json::Deserializer::from_slice(header).deserialize_map(&mut found);
+    found.0
 }

@@ -72,6 +72,8 @@ pub(super) fn object(run: &Run) -> Value {
         "epochs": run.last("epoch").map(|x| x as u64),
         "test_acc": run.last("test_acc"),
         "best_test_acc": run.greatest("test_acc"),
+        "test_macro_f1": run.last("test_macro_f1"),
+        "test_balanced_acc": run.last("test_balanced_acc"),
         "val_acc": run.last("val_acc"),
         "test_loss": run.last("test_loss"),
         "train_loss": run.last("train_loss"),
@@ -149,11 +151,12 @@ fn show(path: &Path, console: &mut Console) -> Result<Exit, Diagnostic> {
         text.push_str(&format!("{:width$}  {}\n", fact[0], fact[1]));
     }
     let shown: Vec<usize> = (0..run.epochs.columns.len())
-        .filter(|i| run.epochs.columns[*i] != "step" && run.epochs.rows.iter().any(|row| row[*i].is_finite()))
+        .filter(|i| run.epochs.columns[*i] != "step" && !run.epochs.columns[*i].ends_with("_balanced_acc"))
+        .filter(|i| run.epochs.rows.iter().any(|row| row[*i].is_finite()))
         .collect();
     if !run.epochs.rows.is_empty() {
-        let head =
-            shown.iter().map(|i| run.epochs.columns[*i].replace('_', " ").replace("train seconds", "time"));
+        let named = |i: &usize| run.epochs.columns[*i].replace("macro_f1", "F1").replace('_', " ");
+        let head = shown.iter().map(|i| named(i).replace("train seconds", "time"));
         let mut rows: Vec<Vec<String>> = vec![head.collect()];
         rows.extend(run.epochs.rows.iter().map(|row| {
             let cell = |i: &usize| match (run.epochs.columns[*i].as_str(), row[*i]) {
@@ -163,7 +166,7 @@ fn show(path: &Path, console: &mut Console) -> Result<Exit, Diagnostic> {
                     duration(std::time::Duration::try_from_secs_f64(x).unwrap_or_default())
                 }
                 ("lr", x) => format!("{x:.2e}"),
-                (name, x) if name.ends_with("_acc") => percent(x),
+                (name, x) if name.ends_with("_acc") || name.ends_with("_f1") => percent(x),
                 (_, x) => format!("{x:.4}"),
             };
             shown.iter().map(cell).collect()

@@ -59,6 +59,14 @@ impl Layers {
         const LONGEST: u64 = 1 << 20;
         let help = "`--config FILE` takes a TOML file such as the config.toml of a run folder";
         let mut text = String::new();
+        // A pipe that nobody writes into would be waited for; what a shell opens stands in /dev or /proc.
+        if fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
+            && !path.starts_with("/dev")
+            && !path.starts_with("/proc")
+        {
+            let what = format!("{} is no regular file", path.display());
+            return Err(Diagnostic::new(Exit::Usage, what).help(help));
+        }
         let read = fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
         read.map_err(|e| Diagnostic::io(Exit::Usage, "cannot read the configuration", path, &e).help(help))?;
         if text.len() as u64 > LONGEST {
