@@ -262,6 +262,15 @@ fn one_neuron_of_lenet5_is_explained() {
     for (own, wanted) in own.iter().zip(wanted[1].to_vec::<f64>()) {
         assert!((own - wanted).abs() < 1e-5 * (1.0 + wanted.abs()), "{own} {wanted}");
     }
+    // The pixel that moves it most, beside the picture; no line is long, and none ends with blanks.
+    let g = &t.node("input").unwrap().adjoints[0];
+    let most = (0..784).max_by(|a, b| g[*a].abs().total_cmp(&g[*b].abs())).unwrap();
+    let text = t.render(Format::Text, Style { mode: Mode::Reverse, ..Style::default() });
+    let map: Vec<&str> = text.lines().skip_while(|l| !l.starts_with("The picture, and what")).collect();
+    let sign = map[1 + most / 28].chars().nth(2 + 28 + 4 + most % 28);
+    assert_eq!((map.len(), sign), (29, Some(if g[most] > 0.0 { '+' } else { '-' })), "{text}");
+    assert!(map.iter().all(|l| l.len() <= 80 && l.trim_end() == *l), "{text}");
+    assert!(text.contains("never built: the steps are"), "{text}");
     let e = neuron(&net, &x, "fc9", 0).unwrap_err().to_string();
     assert!(e.contains("no layer `fc9`") && e.contains("conv1"), "{e}");
     assert!(neuron(&net, &x, "fc2", 84).unwrap_err().to_string().contains("84 neurons"));

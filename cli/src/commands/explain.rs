@@ -83,8 +83,11 @@ fn neuron_of(flags: &Explain, word: &str) -> Result<Trace, Diagnostic> {
         let title = format!("`--image {}`: there are {there} test examples, counted from 0", flags.image);
         return Err(Diagnostic::new(Exit::Usage, title));
     }
-    let x = data.test.get(&[flags.image])?.swap_remove(0);
+    let mut example = data.test.get(&[flags.image])?;
+    let label = example.pop().and_then(|y| y.to_vec::<i64>().first().copied()).unwrap_or(-1);
+    let x = example.swap_remove(0);
     let made = neuron(&network, &x, layer, number).map_err(|e| Diagnostic::from(e).exiting(Exit::Usage))?;
-    let title = format!("{}   for test example {}", made.title, flags.image);
+    let class = usize::try_from(label).ok().and_then(|c| data.classes.get(c)).map_or("?", String::as_str);
+    let title = format!("{}   for test example {} ({class})", made.title, flags.image);
     Ok(made.titled(title))
 }

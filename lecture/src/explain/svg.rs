@@ -6,7 +6,8 @@ use super::{
     trace::{Kind, Trace},
 };
 
-const COLUMN: f64 = 190.0;
+/// Between two columns there is room for a label.
+const COLUMN: f64 = 226.0;
 const ROW: f64 = 74.0;
 const WIDTH: f64 = 150.0;
 const HEIGHT: f64 = 44.0;
@@ -66,11 +67,14 @@ pub(super) fn render(t: &Trace, style: Style) -> String {
          role=\"img\" lang=\"{}\" font-family=\"system-ui, sans-serif\" font-size=\"12\">\n<title>{title}</title>\n\
          <style>.n rect{{fill:#fff;stroke:#456;stroke-width:1.2}}.n text{{fill:#123}}.input rect{{fill:#e8f0fe}}\
          .result rect{{fill:#e6f4ea}}.e{{fill:none;stroke:#789;stroke-width:1.2}}.l{{fill:#567;font-size:10px}}\
+         .h{{paint-order:stroke;stroke:#fff;stroke-width:3px}}\
          .on rect{{stroke:#c5221f;stroke-width:2.4}}</style>\n\
          <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" \
          orient=\"auto\"><path d=\"M0 0 L8 4 L0 8 z\" fill=\"#789\"/></marker></defs>\n",
         style.lang.code()
     );
+    // Labels stand above all edges.
+    let mut labels = String::new();
     for (i, n) in t.nodes.iter().enumerate() {
         let to = (at[i].0, at[i].1 + HEIGHT / 2.0);
         for (k, from) in n.reads.iter().enumerate() {
@@ -98,13 +102,14 @@ pub(super) fn render(t: &Trace, style: Style) -> String {
                 // Two edges between the same two columns meet; labels stand near their own beginning.
                 let (x, y) =
                     (start.0 + (to.0 - start.0) * 0.4, start.1 + (end - start.1) * 0.35 - 4.0 + 0.7 * around);
-                text += &format!(
-                    "<text class=\"l\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{}</text>\n",
+                labels += &format!(
+                    "<text class=\"l h\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{}</text>\n",
                     escaped(&short(label, 14))
                 );
             }
         }
     }
+    text += &labels;
     for (i, n) in t.nodes.iter().enumerate() {
         let (x, y) = at[i];
         let class = match n.kind {
@@ -124,7 +129,7 @@ pub(super) fn render(t: &Trace, style: Style) -> String {
             escaped(&short(&head, 21)),
             x + WIDTH / 2.0,
             y + 34.0,
-            escaped(&short(&value(&n.value, &n.shape), 26))
+            escaped(&short(&value(&n.value, &n.shape), 23))
         );
     }
     text + "</svg>\n"

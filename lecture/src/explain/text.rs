@@ -193,6 +193,9 @@ pub(super) fn render(t: &Trace, style: Style) -> String {
     }
     text += &paths(t, lang);
     text += &cost(t, lang);
+    if style.mode.has_reverse() {
+        text += &pixels(t, lang);
+    }
     if style.slides {
         text += &slides(t, style);
     }
@@ -202,6 +205,44 @@ pub(super) fn render(t: &Trace, style: Style) -> String {
             "은(는) 유한하지 않습니다. 그것을 지나는 도함수는 모두 쓸모가 없습니다",
         );
         text += &format!("\n! {} {say}\n", n.name);
+    }
+    text
+}
+
+/// A picture that goes in, beside the derivative of the result by each of its pixels, over all channels.
+fn pixels(t: &Trace, lang: Lang) -> String {
+    let is_picture = |n: &&Node| n.kind == Kind::Input && n.name == "input" && n.shape.len() == 4;
+    let Some(n) = t.nodes.iter().find(is_picture) else { return String::new() };
+    let (h, w) = (n.shape[2], n.shape[3]);
+    if h.min(w) < 8 || h.max(w) > 37 {
+        return String::new();
+    }
+    let summed = |v: &[f64]| -> Vec<f64> {
+        (0..h * w).map(|i| v.iter().skip(i).step_by(h * w).sum::<f64>()).collect()
+    };
+    let (value, slope) = (summed(&n.value), summed(&n.adjoints[0]));
+    let least = value.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = value.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let steepest = slope.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
+    let mut text = lang
+        .say(
+            "\nThe picture, and what a brighter pixel does to f: + raises it, - lowers it\n",
+            "\n그림, 그리고 화소가 밝아질 때의 f: +에서는 커지고 -에서는 작아집니다\n",
+        )
+        .to_string();
+    for y in 0..h {
+        let row = y * w..(y + 1) * w;
+        let shade = |v: &f64| [' ', '.', ':', 'o', '@'][((v - least) / (most - least) * 4.99) as usize];
+        let sign = |g: &f64| match g / steepest {
+            s if s > 0.3 => '+',
+            s if s < -0.3 => '-',
+            s if s.abs() > 0.1 => '.',
+            _ => ' ',
+        };
+        let line: String = value[row.clone()].iter().map(shade).chain("    ".chars()).collect();
+        let line: String = line.chars().chain(slope[row].iter().map(sign)).collect();
+        text += &format!("  {line}").trim_end();
+        text.push('\n');
     }
     text
 }
@@ -394,6 +435,17 @@ fn cost(t: &Trace, lang: Lang) -> String {
             c.forward_passes, c.once, c.forward, c.reverse_passes, c.once, c.reverse
         ),
     };
+    if t.nodes.iter().any(|n| n.value.len() > 1) {
+        let steps: u64 = t.nodes.iter().map(|n| n.flops).sum();
+        text += &match lang {
+            Lang::En => format!(
+                "  counted on full Jacobians, which are never built: the steps are {steps} operations\n"
+            ),
+            Lang::Ko => format!(
+                "  온전한 야코비안 행렬로 센 것입니다. 행렬은 만들지 않습니다: 단계들은 연산 {steps}개\n"
+            ),
+        };
+    }
     if let Some(chain) = &c.chain {
         let shapes: Vec<String> = chain
             .widths()
