@@ -35,7 +35,7 @@ const ROW: i32 = 16;
 /// One line of a chart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// Its name in the legend.
+    /// Its name in the legend; without one it is the outline of a band, and stands in no legend.
     pub name: String,
     /// Where it goes through; points that are not finite are left out.
     pub points: Vec<(f64, f64)>,
@@ -143,7 +143,10 @@ fn draw(chart: &Chart, mut built: Axes<'_>) -> Drawn {
     for line in &chart.lines {
         let style = style(line);
         let points = || line.points.iter().copied();
-        if line.points.len() == 1 {
+        if line.name.is_empty() {
+            let paint = COLOURS[line.colour % COLOURS.len()].mix(0.18).filled();
+            built.draw_series([Polygon::new(line.points.clone(), paint)])?;
+        } else if line.points.len() == 1 {
             // A line through one point is nothing to see.
             built.draw_series(points().map(|p| Circle::new(p, 3 * SCALE, style.filled())))?;
         } else {
@@ -169,7 +172,7 @@ const LONGEST: usize = 40;
 fn legend_rows(chart: &Chart) -> Vec<Vec<usize>> {
     let title = chart.title.chars().count() as i32 * 9 + 24;
     let (mut rows, mut room) = (vec![Vec::new()], 462 - title);
-    for (i, line) in chart.lines.iter().enumerate() {
+    for (i, line) in chart.lines.iter().enumerate().filter(|(_, line)| !line.name.is_empty()) {
         let width = legend_width(&line.name);
         if room < width {
             rows.push(Vec::new());
@@ -392,6 +395,24 @@ mod tests {
 
     fn line(name: &str, points: Vec<(f64, f64)>) -> Line {
         Line { name: name.into(), points, dashed: false, colour: 0 }
+    }
+
+    #[test]
+    fn a_band_lies_below_and_stands_in_no_legend() {
+        let line = |name: &str, points: &[(f64, f64)]| Line {
+            name: name.into(),
+            points: points.to_vec(),
+            dashed: false,
+            colour: 0,
+        };
+        let band = line("", &[(0.0, 2.0), (1.0, 3.0), (1.0, 1.0), (0.0, 1.0)]);
+        let chart = Chart { lines: vec![band, line("mean", &[(0.0, 1.5), (1.0, 2.0)])], ..Chart::default() };
+        let svg = lines(&chart);
+        assert!(
+            svg.find("<polygon").unwrap() < svg.find("<polyline fill=\"none\" opacity=\"1\"").unwrap(),
+            "{svg}"
+        );
+        assert_eq!(legend_rows(&chart), [[1]]);
     }
 
     #[test]

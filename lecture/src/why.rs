@@ -313,7 +313,7 @@ pub struct Plot {
     pub title: String,
     /// What lies along the horizontal axis.
     pub x: String,
-    /// What lies along the vertical axis, where equal factors are equally far apart.
+    /// What lies along the vertical axis, where equal factors are equally far apart if all values are above 0.
     pub y: String,
     /// Names and points.
     pub lines: Vec<(String, Vec<(f64, f64)>)>,

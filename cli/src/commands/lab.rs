@@ -202,15 +202,29 @@ pub(crate) fn run(flags: &Flags, global: &Global, console: &mut Console) -> Resu
     Ok(exit)
 }
 
-/// One line a name, numbered by colours.
-fn drawn(names: impl IntoIterator<Item = (String, Vec<(f64, f64)>)>) -> Vec<Line> {
-    let line = |(colour, (name, points))| Line { name, points, dashed: colour % 2 > 0, colour };
-    names.into_iter().enumerate().map(line).collect()
+/// A line through the means and a band of the spread around them.
+type Curve = (String, Vec<[f64; 3]>);
+
+/// Numbered by colours; bands below all lines.
+fn drawn(curves: &[Curve], logarithmic: bool) -> Vec<Line> {
+    let line =
+        |colour, name: &str, points| Line { name: name.into(), points, dashed: colour % 2 > 0, colour };
+    let mut found = Vec::new();
+    for (colour, (_, curve)) in curves.iter().enumerate().filter(|(_, (_, c))| c.iter().any(|p| p[2] > 0.0)) {
+        // Nothing below 0 has a logarithm.
+        let low = |[x, y, s]: &[f64; 3]| (*x, if logarithmic { (y - s).max(0.1 * y) } else { y - s });
+        let above = curve.iter().map(|[x, y, s]| (*x, y + s));
+        found.push(line(colour, "", above.chain(curve.iter().rev().map(low)).collect()));
+    }
+    for (colour, (name, curve)) in curves.iter().enumerate() {
+        found.push(line(colour, name, curve.iter().map(|[x, y, _]| (*x, *y)).collect()));
+    }
+    found
 }
 
-/// Mean by place.
-fn means(curve: &[[f64; 3]]) -> Vec<(f64, f64)> {
-    curve.iter().map(|[x, y, _]| (*x, *y)).collect()
+/// A curve of one run.
+fn once(name: &str, points: impl IntoIterator<Item = (f64, f64)>) -> Curve {
+    (name.into(), points.into_iter().map(|(x, y)| [x, y, 0.0]).collect())
 }
 
 fn orders(f: &Seeds, console: &mut Console) -> Found {
@@ -222,7 +236,7 @@ fn orders(f: &Seeds, console: &mut Console) -> Found {
         title: "Orders of the examples".into(),
         x: "epochs".into(),
         y: "F".into(),
-        lines: drawn(found.iter().map(|o| (o.name.to_string(), means(&o.curve)))),
+        lines: drawn(&found.iter().map(|o| (o.name.to_string(), o.curve.clone())).collect::<Vec<_>>(), false),
         logarithmic: false,
     };
     Ok((exit, Some(chart)))
@@ -230,8 +244,8 @@ fn orders(f: &Seeds, console: &mut Console) -> Found {
 
 fn gan(f: &Gan, console: &mut Console) -> Found {
     let found = lab::gans(f.seed, u64::from(f.seeds), f.steps as usize);
-    let data = vec![(0.0, found.data), (f64::from(f.steps), found.data)];
-    let lines = drawn([("generator".into(), means(&found.curve)), ("data".into(), data)]);
+    let data = once("data", [(0.0, found.data), (f64::from(f.steps), found.data)]);
+    let lines = drawn(&[("generator".into(), found.curve.clone()), data], false);
     let exit = show(console, &[found], |g| {
         format!(
             "data mean {}   generator's mean {:.6} → {:.6} ± {:.6} over {} seeds",
@@ -296,7 +310,7 @@ fn picture(arms: &[Arm], known: bool) -> Chart {
         title: "Equal gradient evaluations".into(),
         x: "epochs (gradient evaluations / N)".into(),
         y: if known { "F − F*" } else { "F" }.into(),
-        lines: drawn(arms.iter().map(|a| (a.name.to_string(), means(&a.curve)))),
+        lines: drawn(&arms.iter().map(|a| (a.name.to_string(), a.curve.clone())).collect::<Vec<_>>(), true),
         logarithmic: true,
     }
 }
@@ -319,12 +333,12 @@ fn noise(f: &Noise, console: &mut Console) -> Found {
         found.push((step, p.value(&theta), lab::noise_scale(&p, &theta)));
         (0..10).for_each(|_| theta = &theta - p.gradient(&theta) * alpha);
     }
-    let points = found.iter().map(|(step, _, scale)| (f64::from(*step), *scale)).collect();
+    let points = found.iter().map(|(step, _, scale)| (f64::from(*step), *scale));
     let chart = Chart {
         title: "Gradient noise scale tr(Cov)/‖∇F‖²".into(),
         x: "step".into(),
         y: "examples".into(),
-        lines: drawn([("noise scale".into(), points)]),
+        lines: drawn(&[once("noise scale", points)], true),
         logarithmic: true,
     };
     let json: Vec<_> =
@@ -363,12 +377,12 @@ fn stepsize(f: &Noise, console: &mut Console) -> Found {
         let name = j["name"].as_str().unwrap_or_default();
         format!("{name:<16}  α = {:.9}   F falls by {:.9}", number("alpha"), number("fall"))
     })?;
-    let points = (0..=40).map(|i| f64::from(i) / 10.0).map(|t| (t, before - falls(t / l))).collect();
+    let points = (0..=40).map(|i| f64::from(i) / 10.0).map(|t| (t, before - falls(t / l)));
     let chart = Chart {
         title: "One step along −∇F".into(),
         x: "α·L".into(),
         y: "F after it".into(),
-        lines: drawn([("F(θ − α∇F)".into(), points), ("F(θ)".into(), vec![(0.0, before), (4.0, before)])]),
+        lines: drawn(&[once("F(θ − α∇F)", points), once("F(θ)", [(0.0, before), (4.0, before)])], false),
         logarithmic: false,
     };
     Ok((exit, Some(chart)))
@@ -394,19 +408,22 @@ fn batch(f: &Batch, console: &mut Console) -> Found {
     };
     let planned = lab::largest_batch(limit);
     let sizes = lab::batch_sizes(&[16, 64, 256, 1024], 2000, 0.5);
-    let of = |value: fn(&lab::Batched) -> f64| {
+    let of = |name, value: fn(&lab::Batched) -> f64| {
         let first = sizes.first().map_or(1.0, value);
-        sizes.iter().map(|b| ((b.batch as f64).log2(), value(b) / first)).collect()
+        once(name, sizes.iter().map(|b| ((b.batch as f64).log2(), value(b) / first)))
     };
     let chart = Chart {
         title: "Softmax regression to a loss of 0.5".into(),
         x: "log₂ of B".into(),
         y: "times those of B = 16".into(),
-        lines: drawn([
-            ("examples/s".into(), of(|b| b.throughput)),
-            ("steps".into(), of(|b| b.steps as f64)),
-            ("seconds".into(), of(|b| b.seconds)),
-        ]),
+        lines: drawn(
+            &[
+                of("examples/s", |b| b.throughput),
+                of("steps", |b| b.steps as f64),
+                of("seconds", |b| b.seconds),
+            ],
+            true,
+        ),
         logarithmic: true,
     };
     if console.json() {

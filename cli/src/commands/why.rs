@@ -74,7 +74,7 @@ fn argue(flags: &Why, lang: Lang, global: &Global, console: &mut Console) -> Res
     if let Some(path) = &flags.plot {
         let Some(svg) = drawn else {
             let found = Diagnostic::new(Exit::Usage, format!("`--plot`: {word} has no picture"));
-            return Err(found.help("rows A14 and C3 have one"));
+            return Err(found.help("rows A14, C3 and D4 have one"));
         };
         drawing::write(path, &svg)?;
     }

@@ -86,7 +86,7 @@ pub(crate) struct Why {
     /// The best order of the product (row C16) for widths of your own, the result's first, such as 1,100,20,50
     #[arg(long, value_name = "WIDTHS", conflicts_with_all = ["rows", "plot", "train"])]
     pub(crate) widths: Option<String>,
-    /// Draw what the row computes (A14, C3) into an SVG file
+    /// Draw what the row computes (A14, C3, D4) into an SVG file
     #[arg(long, value_name = "FILE", requires = "topic")]
     pub(crate) plot: Option<PathBuf>,
     /// Train for real where a row trains (A15, H12): to 98.5 % of MNIST, which takes longer than five seconds

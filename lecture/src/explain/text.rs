@@ -241,7 +241,7 @@ fn pixels(t: &Trace, lang: Lang) -> String {
         };
         let line: String = value[row.clone()].iter().map(shade).chain("    ".chars()).collect();
         let line: String = line.chars().chain(slope[row].iter().map(sign)).collect();
-        text += &format!("  {line}").trim_end();
+        text += format!("  {line}").trim_end();
         text.push('\n');
     }
     text

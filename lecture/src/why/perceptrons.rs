@@ -251,6 +251,11 @@ fn d4(a: &mut Argument) {
         "σ는 모든 모양을 유지한다",
         shapes.iter().all(|s| Tensor::ones(s).sigmoid().shape()[..] == s[..]),
     );
+    let z: Vec<f64> = (-32..=32).map(|i| f64::from(i) / 8.0).collect();
+    let x = Tensor::from_vec(z.clone(), [z.len()]);
+    let line = |y: Tensor| z.iter().copied().zip(y.to_vec::<f64>()).collect();
+    let lines = [("ReLU", line(x.relu())), ("sigmoid", line(x.sigmoid())), ("tanh", line(x.tanh()))];
+    a.plot(["z", "σ(z)"], &lines);
 }
 
 fn d5(a: &mut Argument) {
