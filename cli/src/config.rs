@@ -182,6 +182,17 @@ mod default {
     pub(super) const PATIENCE: u64 = 10;
 }
 
+/// Settings for an occasion, over the defaults and below everything that somebody wrote: name, occasion, TOML.
+pub(crate) const PRESETS: [(&str, &str, &str); 3] = [
+    ("quick", "does it all work?", "data.fraction = 0.1\ntrain.epochs = 1\n"),
+    ("small", "some hundred examples", "data.batch = 16\ntrain.epochs = 30\n"),
+    (
+        "imbalanced",
+        "rare classes count",
+        "data.val_split = 0.15\ntrain.class_weights = \"balanced\"\ntrain.best = \"macro_f1\"\n",
+    ),
+];
+
 /// Everything that decides what a run computes, and where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -194,6 +205,9 @@ pub(crate) struct Config {
     pub(crate) device: DeviceName,
     /// Worker threads; 0 is one for each core. The results do not depend on it.
     pub(crate) threads: usize,
+    /// The name of the [`PRESETS`] entry that stands below what is written; empty for none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) preset: String,
     /// The examples.
     pub(crate) data: DataConfig,
     /// The update rule.
@@ -214,6 +228,7 @@ impl Default for Config {
             model: ModelName::Auto,
             device: DeviceName::Auto,
             threads: 0,
+            preset: String::new(),
             data: DataConfig::default(),
             optim: OptimConfig::default(),
             train: TrainConfig::default(),

@@ -203,6 +203,9 @@ pub(crate) struct Settings {
     /// A TOML file of settings
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Settings for an occasion: quick, small, imbalanced; all else goes over them
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preset: Option<String>,
     /// A setting by its key, such as optim.momentum=0.95; may be repeated
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
@@ -278,7 +281,7 @@ pub(crate) struct Train {
     pub(crate) eager: bool,
     /// Go on with an interrupted run: its folder or a checkpoint in it. Only --epochs may change its settings
     #[arg(long, value_name = "RUN", conflicts_with_all = [
-        "config", "set", "model", "data", "batch", "optim", "lr", "seed", "val_split", "patience", "out", "name",
+        "config", "preset", "set", "model", "data", "batch", "optim", "lr", "seed", "val_split", "patience", "out", "name",
         "fraction", "dry_run", "smoke",
     ])]
     pub(crate) resume: Option<PathBuf>,
@@ -295,6 +298,7 @@ impl Settings {
             layers.set(assignment)?;
         }
         let words = [
+            ("--preset", "preset", &self.preset),
             ("--model", "model", &self.model),
             ("--data", "data.name", &self.data),
             ("--optim", "optim.name", &self.optim),
@@ -336,9 +340,9 @@ Examples:
   cotangent doctor --json";
 
 const AFTER_TRAIN: &str = "\
-Settings come from defaults, then --config, then --set, then the other flags;
-the later wins. The test examples are shown after every epoch and never used:
-not to stop, not to choose a checkpoint.
+Settings come from defaults, then --preset, then --config, then --set, then
+the other flags; the later wins. The test examples are shown after every epoch
+and never used: not to stop, not to choose a checkpoint.
 
 Examples:
   cotangent train --epochs 5 --seed 1
@@ -398,7 +402,7 @@ pub(crate) enum Split {
 pub(crate) struct Predict {
     /// A run folder or a checkpoint
     pub(crate) run: PathBuf,
-    /// Pictures (PNG, JPEG, BMP, TIFF), folders of them, CSV, NPY, NPZ or IDX files, or - for stdin
+    /// Pictures (PNG, JPEG, BMP, TIFF), folders of them, CSV, NPY, NPZ, IDX or CIFAR files, or - for stdin
     #[arg(required = true, value_name = "PICTURE")]
     pub(crate) pictures: Vec<PathBuf>,
     /// How many classes to show for each picture

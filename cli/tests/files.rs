@@ -84,6 +84,25 @@ fn stripes_are_learned_and_what_was_learned_is_in_the_checkpoint() {
     assert_eq!(output.status.code(), Some(3));
 }
 
+#[test]
+fn predict_takes_the_records_of_cifar_that_train_took() {
+    let s = Scratch::new();
+    let record = |label: u8| [&[label][..], &[40 + 20 * label; 3072]].concat();
+    for i in 1..=5 {
+        s.write(&format!("c/data_batch_{i}.bin"), [record(0), record(1), record(2)].concat());
+    }
+    s.write("c/test_batch.bin", [record(2), record(0)].concat());
+    s.end("train --data cifar10:c --model softmax --epochs 30 --batch 4 --json --no-plots --name a");
+    let asked = s.run("predict runs/a c/test_batch.bin --format csv");
+    let text = String::from_utf8(asked.stdout).unwrap();
+    let rows: Vec<&str> = text.lines().map(|l| l.split(',').nth(2).unwrap()).collect();
+    assert_eq!(rows, ["class", "bird", "airplane"], "{text}");
+    s.write("cut.bin", &record(0)[1..]);
+    let output = s.run("predict runs/a cut.bin");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(3) && text.contains("3072 are left over"), "{text}");
+}
+
 /// A valid zip archive with one stored entry.
 fn stored(name: &str, bytes: &[u8]) -> Vec<u8> {
     let mut crc = !0_u32;

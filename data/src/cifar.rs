@@ -46,7 +46,11 @@ pub fn read(path: &Path, limits: &Limits) -> Result<Parts> {
     Ok(Parts { train, val: None, test })
 }
 
-fn records(files: &[PathBuf], limits: &Limits) -> Result<Set> {
+/// Files of records, one after the other.
+///
+/// # Errors
+/// When one is cut off, or a label is not 0 to 9; with file and byte.
+pub fn records(files: &[PathBuf], limits: &Limits) -> Result<Set> {
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for file in files {
         let bytes = read_bytes(file, limits.bytes.saturating_sub(pixels.len() as u64))?;

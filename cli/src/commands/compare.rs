@@ -38,7 +38,8 @@ pub(crate) fn run(flags: &Flags, console: &mut Console) -> Result<Exit, Diagnost
     let folders = flags.runs.iter().map(|path| run_folder::folder(path)).collect::<Result<Vec<_>, _>>()?;
     let runs: Vec<Run> = folders.iter().map(|path| Run::outline(path)).collect();
     let output = flags.output.clone().unwrap_or_else(|| folders[0].with_file_name("compare.html"));
-    write_unsynced(&output, compare::html(&runs).as_bytes())?;
+    // The table is shown, also where the page cannot be written.
+    let written = write_unsynced(&output, compare::html(&runs).as_bytes());
     let found = compare::compare(&runs);
     if console.json() {
         let settings = found.settings.iter().map(|(key, values)| (key.clone(), json!(values)));
@@ -49,6 +50,9 @@ pub(crate) fn run(flags: &Flags, console: &mut Console) -> Result<Exit, Diagnost
         }))?;
     } else {
         console.print(&found.text())?;
+    }
+    written?;
+    if !console.json() {
         console.say(&format!("\n{}", output.display()));
     }
     for run in runs.iter().filter(|run| !run.damage.is_empty()) {

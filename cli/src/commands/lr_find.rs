@@ -83,14 +83,15 @@ pub(crate) fn run(flags: &Flags, global: &Global, console: &mut Console) -> Resu
     let points = machine::with_threads(machine::threads(config.threads), || test(flags, &config, &layers))?;
     let suggestion = steepest(&points);
     let lowest = points.iter().copied().min_by(|a, b| a.smooth.total_cmp(&b.smooth));
-    draw(flags, &points, suggestion)?;
+    // What was found is said, also where it cannot be drawn.
+    let drawn = draw(flags, &points, suggestion);
     if console.json() {
         let all: Vec<_> =
             points.iter().map(|p| json!({ "lr": p.rate, "loss": p.loss, "smoothed": p.smooth })).collect();
         console.print_json(&json!({
             "suggestion": suggestion, "lowest": lowest.map(|p| p.rate), "plot": flags.plot, "steps": all,
         }))?;
-        return Ok(Exit::Success);
+        return drawn.map(|()| Exit::Success);
     }
     console.print(&format!("{:>10}{:>10}", "lr", "loss"))?;
     let every = points.len().div_ceil(20).max(1);
@@ -112,6 +113,7 @@ pub(crate) fn run(flags: &Flags, global: &Global, console: &mut Console) -> Resu
         _ => console
             .print("no suggestion: the loss does not fall; try `--from 1e-8`, or look at the examples")?,
     }
+    drawn?;
     console.print(&flags.plot.display().to_string())?;
     Ok(Exit::Success)
 }

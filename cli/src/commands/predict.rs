@@ -8,7 +8,7 @@ use cotangent::data::{Dataset, Elements, Idx};
 use cotangent::nn::{Call, ParametersExt};
 use cotangent::{Device, Step, Tensor, attempt, no_grad};
 use cotangent_data::picture::{Format, Levels};
-use cotangent_data::{Origins, Set, Values, arrays, folder, npy, table};
+use cotangent_data::{Origins, Set, Values, arrays, cifar, folder, npy, table};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -147,11 +147,17 @@ impl Taken {
         let is_set = self.bytes.starts_with(&[0, 0])
             || self.bytes.starts_with(&[0x1f, 0x8b])
             || self.bytes.starts_with(b"PK")
-            || self.bytes.starts_with(b"\x93NUMPY");
+            || self.bytes.starts_with(b"\x93NUMPY")
+            || self.is_cifar(about);
         match self.is_folder || (!is_set && about.input_shape.len() == 3) {
             true => Taking::Pictures,
             false => Taking::Set,
         }
+    }
+
+    /// Its files have no mark: what is no picture is one of them, for a network that was trained on such.
+    fn is_cifar(&self, about: &About) -> bool {
+        about.config.data.name.kind() == Some(Kind::Cifar10) && Format::of(&self.bytes).is_none()
     }
 
     /// A picture, or all in a folder.
@@ -170,15 +176,21 @@ impl Taken {
         let known = Known::of(about, true);
         let file = self.path.display().to_string();
         let starts = |with: &[u8]| self.bytes.starts_with(with);
-        let is_idx = starts(&[0, 0]) || starts(&[0x1f, 0x8b]);
-        let spooled = (self.is_stdin() && (is_idx || starts(b"PK"))).then(|| Spooled::new(&self.bytes));
+        let is_cifar =
+            self.is_cifar(about) && !starts(b"PK") && !starts(b"\x93NUMPY") && !starts(&[0x1f, 0x8b]);
+        let is_idx = !is_cifar && (starts(&[0, 0]) || starts(&[0x1f, 0x8b]));
+        let spooled =
+            (self.is_stdin() && (is_idx || is_cifar || starts(b"PK"))).then(|| Spooled::new(&self.bytes));
         let spooled = spooled.transpose()?;
         let path = spooled.as_ref().map_or(self.path.as_path(), Spooled::path);
         let called = |found: Diagnostic| match &spooled {
             Some(spooled) => found.reworded(|text| spooled.named(text)),
             None => found,
         };
-        let set = if is_idx {
+        let set = if is_cifar {
+            let set = cifar::records(&[path.to_path_buf()], &data::limits()).map_err(|e| called(e.into()))?;
+            Set { labels: Vec::new(), ..set }
+        } else if is_idx {
             idx(path, about).map_err(called)?
         } else if starts(b"PK") || starts(b"\x93NUMPY") {
             let options =

@@ -54,6 +54,11 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("device", Text, "auto, cpu, virtual, cuda:0"),
     key("threads", Count, "worker threads; 0 is one for each core"),
+    key(
+        "preset",
+        Names(&["quick", "small", "imbalanced"]),
+        "a trial, some hundred examples, rare classes; all else goes over it",
+    ),
     key("data.name", Text, "mnist, wafer, folder:DIR, csv:FILE, npz:FILE, idx:DIR, cifar10:DIR"),
     key("data.path", Text, "the path, where data.name is the kind alone"),
     key("data.test", Text, "test examples of the same kind that lie elsewhere"),

@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{KEYS, Shape};
 use super::{
-    Activation, BestName, ClassWeights, Config, DataConfig, LayerConfig, OptimConfig, OptimName, Problem,
-    ScheduleConfig, ScheduleName, TrainConfig,
+    Activation, BestName, ClassWeights, Config, DataConfig, LayerConfig, OptimConfig, OptimName, PRESETS,
+    Problem, ScheduleConfig, ScheduleName, TrainConfig,
 };
 use crate::diagnostic::{Diagnostic, Exit, Place, nearest};
 
@@ -185,6 +185,20 @@ impl Layers {
     pub(crate) fn merge(&self) -> Result<(Config, Origins), Diagnostic> {
         let mut merged = toml::Table::new();
         let mut origins = Origins::new();
+        let preset = self.0.iter().rev().find_map(|layer| layer.table.get("preset")?.as_str());
+        if let Some(name) = preset.filter(|name| !name.is_empty()) {
+            let Some((_, _, text)) = PRESETS.iter().find(|(known, ..)| *known == name) else {
+                let all = PRESETS.map(|(name, about, _)| format!("{name} ({about})")).join(", ");
+                let problem = Problem::new(
+                    "preset",
+                    format!("no preset is called `{name}`"),
+                    format!("there are {all}"),
+                );
+                return Err(self.place(&problem));
+            };
+            let table = text.parse().unwrap_or_default();
+            overlay("", &mut merged, &table, &format!("preset {name}"), &mut origins);
+        }
         for layer in &self.0 {
             overlay("", &mut merged, &layer.table, &layer.origin, &mut origins);
         }
@@ -310,6 +324,7 @@ fn overlay(prefix: &str, base: &mut toml::Table, over: &toml::Table, origin: &st
 /// All keys that there are, with dots.
 pub(crate) fn known_keys() -> Vec<String> {
     let full = Config {
+        preset: "quick".into(),
         optim: OptimConfig {
             name: OptimName::Adam,
             lr: Some(0.0),
@@ -502,6 +517,25 @@ mod tests {
         let error = merged(file, sets).unwrap_err();
         assert_eq!(error.exit(), Exit::Usage);
         error.to_string()
+    }
+
+    #[test]
+    fn a_preset_goes_over_the_defaults_and_below_all_that_is_written() {
+        let (config, origins) = merged("preset = \"quick\"\n[train]\nepochs = 3\n", &[]).unwrap();
+        assert_eq!((config.train.epochs, config.data.fraction), (3, Some(0.1)));
+        let of = |key| origin(&origins, key);
+        assert_eq!(
+            [of("train.epochs"), of("data.fraction"), of("seed")],
+            ["my.toml", "preset quick", "default"]
+        );
+        for (name, ..) in PRESETS {
+            let (config, _) = merged("", &[&format!("preset={name}")]).unwrap();
+            // What a run writes down is read to the same settings.
+            assert_eq!(merged(&config.to_toml().unwrap(), &[]).unwrap().0, config);
+            assert!(KEYS.iter().any(|k| k.name == "preset" && k.shape.words().contains(name)));
+        }
+        let text = refused("preset = \"quik\"", &[]);
+        assert!(text.contains("no preset is called `quik`") && text.contains("my.toml:1:10"), "{text}");
     }
 
     #[test]
