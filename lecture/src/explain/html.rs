@@ -10,9 +10,9 @@ use super::{
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#123}\
 h1{font-size:1.3rem}h2{font-size:1.05rem;margin-top:2rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums}\
-td,th{padding:.2rem .7rem;text-align:left;border-bottom:1px solid #dde}td.r,th.r{text-align:right}\
+td,th{padding:.2rem .7rem;text-align:left;border-bottom:1px solid #dde}td.r,th.r{text-align:right}td:nth-child(2){min-width:7em}\
 tr.later{opacity:.15}tr.now{background:#fff4e5}.wide{overflow-x:auto}.bad{color:#c5221f}\
-#walk{display:none}#walk input{width:24rem;max-width:100%}pre{white-space:pre-wrap}\
+#walk{display:none}#walk input{width:24rem;max-width:60vw}pre{white-space:pre-wrap}\
 @media(prefers-color-scheme:dark){body{background:#16191d;color:#dde}tr.now{background:#3a2f1c}td,th{border-color:#345}\
 .wide{background:#fff}.wide table{background:#16191d}}";
 
