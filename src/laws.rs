@@ -2,10 +2,11 @@
 //!
 //! A law's entry is a generator: it draws attributes, sizes, values. For each draw, in `f64`:
 //!
-//! * push = finite difference, and ⟨c, push t⟩ = ⟨pull c, t⟩, to second order or more;
+//! * push = finite difference, and ⟨c, push t⟩ = ⟨pull c, t⟩, to second order or more (row C5);
 //! * operands may be transposed, stepped, expanded, and nothing changes;
 //! * where the batch rule says that examples are treated alike, they are;
-//! * `f32` gives what `f64` gives, within its precision; a virtual GPU gives the same bits.
+//! * `f32` gives what `f64` gives, within its precision; a virtual GPU gives the same bits, and keeps the
+//!   results (row B8).
 //!
 //! ```
 //! use cotangent::{laws, ops::MatMul, Op};
@@ -240,7 +241,11 @@ fn one(case: &Case, order: usize, seed: u64, report: &mut Report) -> Result<(), 
 
     let gpu = Device::virtual_gpu();
     let there: Vec<Tensor> = x.iter().map(|x| x.to(&gpu)).collect();
-    let back: Vec<Tensor> = apply(op, &there).iter().map(|y| y.to(&Device::cpu())).collect();
+    let results = apply(op, &there);
+    if !x.is_empty() && results.iter().any(|y| y.device() != gpu) {
+        return Err("a result lives where its operands do".into());
+    }
+    let back: Vec<Tensor> = results.iter().map(|y| y.to(&Device::cpu())).collect();
     // A transfer packs, and sums over packed operands may run in another order than over strided ones.
     same("a virtual GPU gives the same", &straight, &back, 0.0)?;
 

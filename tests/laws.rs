@@ -11,6 +11,7 @@ use cotangent::{
 };
 use entries::ENTRIES;
 
+/// C5: ⟨c, push t⟩ = ⟨pull c, t⟩ to 1e-10 for every operation; B8: its results live where its operands do.
 #[test]
 fn every_operation_obeys_the_laws() {
     let mut failed = Vec::new();
