@@ -262,6 +262,10 @@ fn one_neuron_of_lenet5_is_explained() {
     for (own, wanted) in own.iter().zip(wanted[1].to_vec::<f64>()) {
         assert!((own - wanted).abs() < 1e-5 * (1.0 + wanted.abs()), "{own} {wanted}");
     }
+    // What is usual is not said.
+    let said = [t.steps().next().unwrap(), t.steps().nth(2).unwrap()].map(|n| n.formula.as_str());
+    let conv = "conv2d(input, conv1.weight, conv1.bias; padding [2, 2, 2, 2])";
+    assert_eq!(said, [conv, "max_pool2d(b; kernel [2, 2], stride [2, 2])"]);
     // The pixel that moves it most, beside the picture; no line is long, and none ends with blanks.
     let g = &t.node("input").unwrap().adjoints[0];
     let most = (0..784).max_by(|a, b| g[*a].abs().total_cmp(&g[*b].abs())).unwrap();

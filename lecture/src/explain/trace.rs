@@ -228,8 +228,13 @@ impl Observer for Watch {
         let push = varies.then(|| op.linearize(inputs, outputs, Mode::Push, &wanted));
         let (pull, made, _) = traffic(|| varies.then(|| op.linearize(inputs, outputs, Mode::Pull, &wanted)));
         let specs = |t: &[Tensor]| t.iter().map(Tensor::spec).collect::<Vec<_>>();
-        let attributes =
-            op.attributes().iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(", ");
+        // What everybody expects goes without saying; a pool's stride is that of its kernel.
+        let usual = "dilation [1, 1], padding [0, 0], padding [0, 0, 0, 0], groups 1, rounding floor, ceil false, \
+                     smallest false";
+        let plain =
+            |a: &String| usual.contains(a.as_str()) || (op.name() == "conv2d" && a == "stride [1, 1]");
+        let said = op.attributes().into_iter().map(|(k, v)| format!("{k} {v}")).filter(|a| !plain(a));
+        let attributes = said.collect::<Vec<_>>().join(", ");
         growing.steps.push(Applied {
             name: op.name(),
             attributes,
