@@ -81,7 +81,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
     /// Worker threads; 0 is one for each core. The results do not depend on it
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true)]
     pub(crate) threads: Option<u32>,
     /// Write JSON to stdout; text for people goes to stderr
     #[arg(long, global = true)]
@@ -216,10 +216,10 @@ pub(crate) struct Settings {
     #[arg(long)]
     pub(crate) data: Option<String>,
     /// Passes over the training examples
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) epochs: Option<i64>,
     /// Examples in a step
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) batch: Option<i64>,
     /// The update rule: sgd, momentum, nesterov, adam, adamw
     #[arg(long, value_name = "NAME")]
@@ -228,7 +228,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     pub(crate) lr: Option<f64>,
     /// Everything random follows from it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) seed: Option<i64>,
     /// Training examples to hold out for validation: a share below 1, or a number of them
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -237,7 +237,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) fraction: Option<f64>,
     /// Stop after N epochs without a better validation loss; needs --val-split
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) patience: Option<i64>,
 }
 
@@ -590,13 +590,16 @@ mod tests {
         for flags in [
             "--epochs=0",
             "--batch=-1",
+            "--epochs -1",
+            "--seed -1",
             "--lr=nan",
             "--val-split=1.5",
             "--patience=1",
             "--device=gpu",
             "--model=x",
         ] {
-            let cli = Cli::try_parse_from(["cotangent", "train", flags]).unwrap();
+            let line = ["cotangent", "train"].into_iter().chain(flags.split(' '));
+            let cli = Cli::try_parse_from(line).unwrap();
             let Command::Train(train) = cli.command else { panic!("train was asked") };
             let error =
                 train.settings.layers(&cli.global).and_then(|layers| layers.merge()).unwrap_err().to_string();

@@ -54,6 +54,8 @@ fn main() -> ExitCode {
                     // What the standard library says of `abc` as a number says nothing of what is wanted.
                     let text = error.render().ansi().to_string();
                     let text = text.replace("invalid digit found in string", "expected a whole number");
+                    let text =
+                        text.replace("number too large to fit in target type", "the number is too large");
                     let words = std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned());
                     let text = text + &flags::hint(&error, &words.collect::<Vec<_>>());
                     let text = if std::io::stderr().is_terminal() { narrowed(&text) } else { text };

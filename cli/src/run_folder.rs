@@ -398,6 +398,10 @@ pub(crate) fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic
 }
 
 fn write_aside(path: &Path, bytes: &[u8], sync: bool) -> Result<(), Diagnostic> {
+    // A device or a pipe takes what is written; a file in its place would destroy it.
+    if fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir()) {
+        return fs::write(path, bytes).map_err(failed("cannot write", path));
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let aside = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let written = (|| {
@@ -724,6 +728,17 @@ mod tests {
         {
             let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
             assert_eq!(mode & 0o777, 0o644);
+        }
+        #[cfg(target_os = "linux")]
+        {
+            // What is no file stays what it is: here both ends of a pipe are open.
+            let (mut reader, writer) = io::pipe().unwrap();
+            let end = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
+            write_file(Path::new(&end), b"three").unwrap();
+            drop(writer);
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "three");
         }
         let error = write_file(&scratch.0.join("no/such/folder"), b"x").unwrap_err();
         assert_eq!(error.exit(), Exit::Failure);
