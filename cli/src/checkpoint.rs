@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use cotangent_interchange::safetensors as safetensors_file;
 use safetensors::tensor::{Dtype, SafeTensors, View, serialize};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -208,10 +209,10 @@ impl Checkpoint {
         })?;
         let bad = |what: String| Diagnostic::new(Exit::Data, format!("{} {what}", path.display()));
         let damaged = |e: safetensors::SafeTensorError| {
-            bad(format!("is no whole safetensors file: {e}"))
+            bad(format!("is no whole safetensors file: {}", safetensors_file::fault(&bytes, &e)))
                 .help("a run writes its checkpoints whole; this one was cut off or changed by something else")
         };
-        if let Some(name) = cotangent_interchange::safetensors::repeated(&bytes) {
+        if let Some(name) = safetensors_file::repeated(&bytes) {
             return Err(bad(format!("names `{name}` twice in its header"))
                 .help("something has changed it since it was written; take another checkpoint of the run"));
         }
@@ -435,6 +436,17 @@ mod tests {
             assert_eq!(error.exit(), Exit::Data);
             assert!(error.title().contains("no whole safetensors file"), "{error}");
         }
+        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        let n = whole.len();
+        let words = format!("ends at byte {n}, and the file at byte {}", n - 1);
+        assert!(Checkpoint::read(&path).unwrap_err().title().contains(&words));
+        fs::write(&path, [&whole[..], b"x"].concat()).unwrap();
+        let words = format!("end at byte {n}, and the file at byte {}", n + 1);
+        assert!(Checkpoint::read(&path).unwrap_err().title().contains(&words));
+        let at = whole.windows(5).position(|w| w == b"\"F32\"").unwrap();
+        let wide = [&whole[..at], b"\"F64\"", &whole[at + 5..]].concat();
+        fs::write(&path, wide).unwrap();
+        assert!(Checkpoint::read(&path).unwrap_err().title().contains("does not fit into bytes"));
         // One bit of the last number, and a digit of the position.
         let mut flipped = whole.clone();
         *flipped.last_mut().unwrap() ^= 1;

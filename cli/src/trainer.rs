@@ -620,40 +620,40 @@ fn rounded(x: f64) -> f64 {
 
 /// The table's first line; with columns for validation where there is any, the figure among them that `best` follows.
 fn heading(validation: Option<BestName>) -> String {
-    let val = validation.map_or(String::new(), |best| {
+    let mut cells = vec!["epoch", "train loss", "train acc", "test loss", "test acc", "time"];
+    if let Some(best) = validation {
         let figure = match best {
             BestName::MacroF1 => "val F1",
             BestName::BalancedAccuracy => "val bal.",
             BestName::Loss | BestName::Accuracy => "val acc",
         };
-        format!("{:>11}{figure:>11}", "val loss")
-    });
-    format!(
-        "{:>7}{:>13}{:>12}{val}{:>12}{:>11}{:>9}",
-        "epoch", "train loss", "train acc", "test loss", "test acc", "time"
-    )
+        cells.splice(3..3, ["val loss", figure]);
+    }
+    line(cells.into_iter().map(String::from).collect())
 }
 
 /// A line of the table.
 fn row(f: &Figures, best: BestName) -> String {
+    let loss = |x: f64| format!("{x:.4}");
+    let time = duration(std::time::Duration::try_from_secs_f64(f.train_seconds).unwrap_or_default());
+    let mut cells = vec![f.epoch.to_string(), loss(f.train_loss), percent(f.train_acc)];
     let figure = match best {
         BestName::MacroF1 => f.val_macro_f1,
         BestName::BalancedAccuracy => f.val_balanced_acc,
         BestName::Loss | BestName::Accuracy => f.val_acc,
     };
-    let val = match (f.val_loss, figure) {
-        (Some(loss), Some(figure)) => format!("{loss:>11.4}{:>11}", percent(figure)),
-        _ => String::new(),
-    };
-    let time = duration(std::time::Duration::try_from_secs_f64(f.train_seconds).unwrap_or_default());
-    format!(
-        "{:>7}{:>13.4}{:>12}{val}{:>12.4}{:>11}{time:>9}",
-        f.epoch,
-        f.train_loss,
-        percent(f.train_acc),
-        f.test_loss,
-        percent(f.test_acc)
-    )
+    if let (Some(val), Some(figure)) = (f.val_loss, figure) {
+        cells.extend([loss(val), percent(figure)]);
+    }
+    cells.extend([loss(f.test_loss), percent(f.test_acc), time]);
+    line(cells)
+}
+
+/// Cells in columns; more of them stand closer, so that a terminal of 80 columns holds them.
+fn line(cells: Vec<String>) -> String {
+    let widths: &[usize] =
+        if cells.len() > 6 { &[7, 12, 11, 10, 10, 11, 10, 8] } else { &[7, 13, 12, 12, 11, 9] };
+    cells.iter().zip(widths).map(|(cell, width)| format!("{cell:>width$}")).collect()
 }
 
 #[cfg(test)]
@@ -685,12 +685,12 @@ mod tests {
         let validated =
             Figures { val_loss: Some(0.25), val_acc: Some(0.5), val_macro_f1: Some(0.75), ..figures };
         for (best, words, cell) in [
-            (best, "   val loss     val F1  ", "75.00%"),
-            (BestName::Loss, "   val loss    val acc  ", "50.00%"),
+            (best, "  val loss    val F1  ", "75.00%"),
+            (BestName::Loss, "  val loss   val acc  ", "50.00%"),
         ] {
             let (head, row) = (heading(Some(best)), row(&validated, best));
             assert!(head.contains(words) && row.contains(cell), "{head}\n{row}");
-            assert_eq!(row.chars().count(), head.chars().count());
+            assert_eq!((row.chars().count(), head.chars().count()), (79, 79));
         }
     }
 }

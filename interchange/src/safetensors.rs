@@ -7,6 +7,7 @@ use std::path::Path;
 use cotangent_data::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 
 use crate::{Array, Format, Kind, Numbers, Tensors, Weights};
 
@@ -54,7 +55,8 @@ pub fn write(tensors: &Tensors, metadata: Option<(&str, &str)>) -> Result<Vec<u8
 /// When it is cut off, contradicts itself, or holds numbers that are neither real nor whole.
 pub fn read(bytes: &[u8], path: &Path) -> Result<Weights> {
     let damaged = |e: safetensors::SafeTensorError| {
-        Error::new(path, format!("is no whole safetensors file: {e}")).help("copy or download it again")
+        let text = format!("is no whole safetensors file: {}", fault(bytes, &e));
+        Error::new(path, text).help("copy or download it again")
     };
     if let Some(name) = repeated(bytes) {
         let text = format!("names `{name}` twice in its header");
@@ -131,4 +133,57 @@ pub fn repeated(bytes: &[u8]) -> Option<String> {
     // What is no JSON at all is for the reader to say.
     let _ = serde_json::Deserializer::from_slice(header).deserialize_map(&mut found);
     found.0
+}
+
+/// What is wrong with a file that its reader refuses with `error`: in which tensor, and at which byte, where that can
+/// be said.
+///
+/// ```
+/// use cotangent_interchange::safetensors::fault;
+/// assert_eq!(fault(b"PK", &"x"), "2 bytes are there, and the length of its header takes 8");
+/// let cut = [&48_u64.to_le_bytes(), &br#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#[..48]].concat();
+/// assert_eq!(fault(&cut, &"no JSON"), "no JSON (in its header, from byte 8)");
+/// ```
+#[must_use]
+pub fn fault(bytes: &[u8], error: &dyn fmt::Display) -> String {
+    let there = bytes.len() as u64;
+    let Some((length, rest)) = bytes.split_first_chunk() else {
+        return format!("{there} bytes are there, and the length of its header takes 8");
+    };
+    let length = u64::from_le_bytes(*length);
+    let Some(header) = usize::try_from(length).ok().and_then(|n| rest.get(..n)) else {
+        return format!(
+            "it begins with {length} as the length of its header, and {} bytes follow",
+            rest.len()
+        );
+    };
+    let Ok(Value::Object(all)) = serde_json::from_slice(header) else {
+        return format!("{error} (in its header, from byte 8)");
+    };
+    let mut last = 8 + length;
+    for (name, info) in all {
+        let offset = |i: usize| Some(8 + length + info["data_offsets"][i].as_u64().filter(|n| *n < 1 << 62)?);
+        let (Some(begin), Some(end)) = (offset(0), offset(1)) else { continue };
+        let size = match info["dtype"].as_str().unwrap_or_default() {
+            "F64" | "I64" | "U64" => 8_u64,
+            "F32" | "I32" | "U32" => 4,
+            "F16" | "BF16" | "I16" | "U16" => 2,
+            "BOOL" | "U8" | "I8" => 1,
+            _ => continue,
+        };
+        let sizes = info["shape"].as_array().into_iter().flatten();
+        let wanted = sizes.map(Value::as_u64).try_fold(size, |n, s| n.checked_mul(s?));
+        if wanted.is_none() || wanted != end.checked_sub(begin) {
+            let (dtype, shape) = (&info["dtype"], &info["shape"]);
+            return format!("`{name}`, {dtype} of {shape}, does not fit into bytes {begin} to {end}");
+        }
+        if end > there {
+            return format!("`{name}` ends at byte {end}, and the file at byte {there}");
+        }
+        last = last.max(end);
+    }
+    match last < there {
+        true => format!("its tensors end at byte {last}, and the file at byte {there}"),
+        false => error.to_string(),
+    }
 }
