@@ -684,10 +684,9 @@ mod tests {
         assert_eq!(row(&figures, best), "      3       0.3127      90.61%         NaN    100.00%     6.1s");
         let validated =
             Figures { val_loss: Some(0.25), val_acc: Some(0.5), val_macro_f1: Some(0.75), ..figures };
-        for (best, words, cell) in [
-            (best, "  val loss    val F1  ", "75.00%"),
-            (BestName::Loss, "  val loss   val acc  ", "50.00%"),
-        ] {
+        for (best, words, cell) in
+            [(best, "  val loss    val F1  ", "75.00%"), (BestName::Loss, "  val loss   val acc  ", "50.00%")]
+        {
             let (head, row) = (heading(Some(best)), row(&validated, best));
             assert!(head.contains(words) && row.contains(cell), "{head}\n{row}");
             assert_eq!((row.chars().count(), head.chars().count()), (79, 79));
