@@ -397,9 +397,15 @@ pub(crate) fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic
     write_aside(path, bytes, false)
 }
 
+/// Whether it is a device, or a pipe that a shell opened. Other pipes are nobody's: they would be waited for.
+fn is_stream(path: &Path) -> bool {
+    (path.starts_with("/dev") || path.starts_with("/proc"))
+        && fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir())
+}
+
 fn write_aside(path: &Path, bytes: &[u8], sync: bool) -> Result<(), Diagnostic> {
-    // A device or a pipe takes what is written; a file in its place would destroy it.
-    if fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir()) {
+    // A device or a shell's pipe takes what is written; a file in its place would destroy it.
+    if is_stream(path) {
         return fs::write(path, bytes).map_err(failed("cannot write", path));
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();

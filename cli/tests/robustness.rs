@@ -238,6 +238,12 @@ fn a_pipe_in_a_run_folder_is_not_waited_for() {
         fs::remove_file(&path).unwrap();
         fs::write(&path, kept).unwrap();
     }
+    // What is written whole takes the place of a pipe.
+    let path = scratch.0.join("runs/x/run.json");
+    fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    scratch.fingerprint("train --resume runs/x --epochs 2 --json");
+    assert!(path.is_file());
     assert!(Command::new("mkfifo").arg(scratch.0.join("pipe.toml")).status().unwrap().success());
     let output = scratch.run("train -c pipe.toml");
     let text = String::from_utf8_lossy(&output.stderr);
