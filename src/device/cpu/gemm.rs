@@ -119,8 +119,11 @@ impl<T: Float> Kernel<T> for Product<'_, T> {
                 }
                 for start in (0..m).step_by(HIGH) {
                     let high = HIGH.min(m - start);
-                    let strips = high.div_ceil(most * 2 / q);
-                    let r = tile_rows(high.div_ceil(strips), V::REGISTERS, q);
+                    let r = if q == 2 && high > most {
+                        strip_rows(high, V::REGISTERS)
+                    } else {
+                        tile_rows(high.div_ceil(high.div_ceil(most * 2 / q)), V::REGISTERS, q)
+                    };
                     let strips = high.div_ceil(r);
                     for s in 0..strips {
                         let at = start + s * r;

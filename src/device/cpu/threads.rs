@@ -43,9 +43,9 @@ pub fn parallel(tasks: usize, f: impl Fn(usize) + Sync) {
 
 thread_local!(static SERIAL: Cell<bool> = const { Cell::new(false) });
 
-/// Is there nobody to share work with: one thread, or inside [`serially`]?
-fn alone() -> bool {
-    SERIAL.get() || rayon::current_num_threads() <= 1
+/// How many can share work here: one inside [`serially`]. For choices that no bit depends on.
+pub(crate) fn hands() -> usize {
+    if SERIAL.get() { 1 } else { rayon::current_num_threads() }
 }
 
 /// Run `f` on a pool of its own with so many threads: its bits are those of any other number.
@@ -92,10 +92,10 @@ impl<F: Fn(usize) + Sync> Task for F {
 
 #[inline(never)]
 fn each(tasks: usize, f: &dyn Task) {
-    if tasks <= 1 || alone() {
+    let threads = hands();
+    if tasks <= 1 || threads == 1 {
         (0..tasks).for_each(|i| f.run(i))
     } else {
-        let threads = rayon::current_num_threads();
         let crew = CREW.with_borrow_mut(|crew| match crew {
             Some(crew) if crew.members.len() == threads => crew.clone(),
             _ => crew.insert(Crew::new(threads)).clone(),

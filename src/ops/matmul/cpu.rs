@@ -1,8 +1,8 @@
 //! `C = A·B` on the processor: real numbers by packed tiles, vectors and tiny products through loops of our own,
 //! integers through a plain loop that wraps.
 //!
-//! Tiles of the output are cut by shape alone and every element is one chain over slices of at most 512 of the
-//! inner size, so the bits do not depend on the number of threads.
+//! Every element is one chain over slices of at most 512 of the inner size, however the output is cut into tiles: the
+//! bits do not depend on the number of threads, and the tiles may.
 #![allow(unsafe_code)]
 // Tiles of registers are indexed as the formulas are.
 #![allow(clippy::needless_range_loop)]
@@ -11,7 +11,7 @@ use crate::device::cpu::{
     float::Float,
     gemm::{SLICE, gemm},
     lane::{Kernel, Lane, dispatch},
-    threads::{Parts, parallel, share},
+    threads::{Parts, hands, parallel, share},
 };
 
 /// Multiply-adds that are worth a task of their own (about 20 µs).
@@ -60,7 +60,12 @@ impl<T> Operand<'_, T> {
 /// # Panics
 /// When a view leaves its memory or `c` has another size.
 pub(crate) fn matmul<T: Float>(size: [usize; 3], a: Operand<T>, b: Operand<T>, batch: &[Axis], c: &mut [T]) {
+    let ([m, k, n], _) = merged(size, &a, batch);
+    let small = m == 1 || n == 1 || m * n * k <= TINY;
     stacked(size, a, b, batch, c, T::ZERO, |size, a, b, c| {
+        if small {
+            return dispatch::<T>(Small { size, a, b, c });
+        }
         // SAFETY: `stacked` has looked at all that the strides reach, and gives each tile to one task.
         unsafe { tile(size, a, b, c) }
     });
@@ -88,12 +93,26 @@ type At<T> = (*const T, [isize; 2]);
 /// A tile of the result: address and row stride; its columns lie side by side.
 type Tile<T> = (*mut T, isize);
 
+/// One matrix B for a whole axis of A: its matrices stand below each other, and are one.
+fn merged<'a, T>(
+    [mut m, k, n]: [usize; 3],
+    a: &Operand<T>,
+    mut batch: &'a [Axis],
+) -> ([usize; 3], &'a [Axis]) {
+    while let Some(((size, [below, 0]), rest)) = batch.split_last()
+        && *below == m as isize * a.row
+    {
+        (m, batch) = (m * size, rest);
+    }
+    ([m, k, n], batch)
+}
+
 /// Cut a stack of products into tiles, and hand the tiles to tasks.
 fn stacked<T: Copy + Send + Sync>(
-    [mut m, k, n]: [usize; 3],
+    [m, k, n]: [usize; 3],
     a: Operand<T>,
     b: Operand<T>,
-    mut batch: &[Axis],
+    batch: &[Axis],
     c: &mut [T],
     zero: T,
     tile: impl Fn([usize; 3], At<T>, At<T>, Tile<T>) + Sync,
@@ -108,12 +127,7 @@ fn stacked<T: Copy + Send + Sync>(
     }
     a.check(m, k, batch, 0);
     b.check(k, n, batch, 1);
-    // One matrix B for a whole axis of A: its matrices stand below each other, and are one.
-    while let Some(((size, [below, 0]), rest)) = batch.split_last()
-        && *below == m as isize * a.row
-    {
-        (m, batch) = (m * size, rest);
-    }
+    let ([m, ..], batch) = merged([m, k, n], &a, batch);
     let products = count(batch);
     let [high, wide] = tiles(m, k, n);
     let (rows, columns) =
@@ -142,10 +156,11 @@ fn stacked<T: Copy + Send + Sync>(
     });
 }
 
-/// How many tiles high and wide a product is cut: at most one for every [`TASK`], the longer side first. Every tile
-/// packs its rows and columns anew, so beyond four they keep a side of 128.
+/// How many tiles high and wide a product is cut: at most one for every [`TASK`] and two for every thread, the longer
+/// side first. Every tile packs its rows and columns anew, so beyond four they keep a side of 128.
 fn tiles(m: usize, k: usize, n: usize) -> [usize; 2] {
-    let wanted = (m * n * k / TASK).min(64);
+    let threads = hands();
+    let wanted = (m * n * k / TASK).min(threads * threads.min(2));
     let (mut high, mut wide) = (1, 1);
     while 2 * high * wide <= wanted {
         let side = (m / high).max(n / wide) / 2;
@@ -160,10 +175,6 @@ fn tiles(m: usize, k: usize, n: usize) -> [usize; 2] {
 /// # Safety
 /// All that the strides reach can be read, and the tile of `C` is this task's alone.
 unsafe fn tile<T: Float>([m, k, n]: [usize; 3], a: At<T>, b: At<T>, c: Tile<T>) {
-    if m == 1 || n == 1 || m * n * k <= TINY {
-        dispatch::<T>(Small { size: [m, k, n], a, b, c });
-        return;
-    }
     for start in (0..k).step_by(SLICE) {
         let (ka, kb) = (start as isize * a.1[1], start as isize * b.1[0]);
         let (a, b) = ((a.0.wrapping_offset(ka), a.1[0], a.1[1]), (b.0.wrapping_offset(kb), b.1[0], b.1[1]));
@@ -452,7 +463,15 @@ mod tests {
             verify::<f32>(&mut draw, size, &axes);
             verify::<f64>(&mut draw, size, &axes);
         }
-        for size in [[200, 1300, 150], [1, 3000, 700], [700, 3000, 1], [64, 400, 120], [1, 1500, 1]] {
+        for size in [
+            [200, 1300, 150],
+            [45, 1100, 77],
+            [1, 3000, 700],
+            [700, 3000, 1],
+            [64, 400, 120],
+            [9, 9000, 40],
+            [1, 1500, 1],
+        ] {
             verify::<f32>(&mut draw, size, &[]);
             verify::<f64>(&mut draw, size, &[2]);
         }
@@ -475,7 +494,14 @@ mod tests {
     #[test]
     fn any_number_of_threads_gives_the_same_bits() {
         let mut draw = Draw(6);
-        for size in [[64, 400, 120], [300, 700, 500], [4000, 20, 30], [1, 4000, 2000]] {
+        for size in [
+            [64, 400, 120],
+            [300, 700, 500],
+            [4000, 20, 30],
+            [1, 4000, 2000],
+            [33, 600, 257],
+            [4001, 900, 17],
+        ] {
             let (x, y) =
                 (reals::<f32>(&mut draw, size[0] * size[1]), reals::<f32>(&mut draw, size[1] * size[2]));
             let results = [1, 2, 3, 4, 7].map(|threads| {
