@@ -1141,24 +1141,69 @@ fn window(conv: &Conv, p: usize, q: &Range<usize>, u: usize, v: usize) -> Option
 
 /// `tile[c,u,v][first + position] = x[c][position's cell (u, v)]`, zero outside; rows of `width`.
 fn im2col<T: Float>(conv: &Conv, x: &[T], at: &Range<usize>, tile: &mut [T], [width, first]: [usize; 2]) {
-    let s = conv.stride[1];
-    for (row, tile) in tile.chunks_exact_mut(width).enumerate() {
-        let tile = &mut tile[first..first + at.len()];
-        let (c, u, v) = (row / (conv.kh * conv.kw), row / conv.kw % conv.kh, row % conv.kw);
-        let plane = &x[c * conv.h * conv.w..(c + 1) * conv.h * conv.w];
-        windows(conv, at, |run, p, q| {
-            let tile = &mut tile[run];
-            let Some((inside, from)) = window(conv, p, &q, u, v) else { return tile.fill(T::ZERO) };
-            let (before, rest) = tile.split_at_mut(inside.start - q.start);
-            let (middle, after) = rest.split_at_mut(inside.len());
-            before.fill(T::ZERO);
-            after.fill(T::ZERO);
-            if s == 1 {
-                middle.copy_from_slice(&plane[from..from + inside.len()]);
-            } else {
-                middle.iter_mut().zip(plane[from..].iter().step_by(s)).for_each(|(t, x)| *t = *x);
+    dispatch(Unfold { conv, x, at, tile, width, first });
+}
+
+struct Unfold<'a, T> {
+    conv: &'a Conv,
+    x: &'a [T],
+    at: &'a Range<usize>,
+    tile: &'a mut [T],
+    width: usize,
+    first: usize,
+}
+
+impl<T: Float> Kernel<T> for Unfold<'_, T> {
+    #[inline(always)]
+    unsafe fn run<V: Lane<T>>(self) {
+        let Unfold { conv, x, at, tile, width, first } = self;
+        let (s, plane) = (conv.stride[1], conv.h * conv.w);
+        for (row, tile) in tile.chunks_exact_mut(width).enumerate() {
+            let tile = &mut tile[first..first + at.len()];
+            let (c, u, v) = (row / (conv.kh * conv.kw), row / conv.kw % conv.kh, row % conv.kw);
+            let x = &x[c * plane..(c + 1) * plane];
+            let (all, start) = reach(conv, v);
+            let mut line = at.start / conv.ow * conv.ow;
+            while line < at.end {
+                // Positions `q` of this output row; of them, those that read inside.
+                let q = at.start.max(line) - line..at.end.min(line + conv.ow) - line;
+                let into = &mut tile[line + q.start - at.start..line + q.end - at.start];
+                let i = (line / conv.ow * conv.stride[0] + u * conv.dilation[0]) as isize
+                    - conv.padding[0][0] as isize;
+                let read = if i < 0 || i as usize >= conv.h {
+                    0..0
+                } else {
+                    q.start.max(all.start)..q.end.min(all.end)
+                };
+                line += conv.ow;
+                if read.is_empty() {
+                    into.fill(T::ZERO);
+                    continue;
+                }
+                let from = &x[i as usize * conv.w + start + (read.start - all.start) * s..];
+                let n = read.len();
+                assert!((n - 1) * s < from.len() && n <= into.len());
+                into[..read.start - q.start].iter_mut().for_each(|x| *x = T::ZERO);
+                into[read.end - q.start..].iter_mut().for_each(|x| *x = T::ZERO);
+                let into = into[read.start - q.start..].as_mut_ptr();
+                // SAFETY: `n` numbers are there on either side, `s` apart where they are read.
+                unsafe {
+                    match s {
+                        1 => {
+                            let whole = n / V::N * V::N;
+                            for j in (0..whole).step_by(V::N) {
+                                V::load(from.as_ptr().add(j)).store(into.add(j));
+                            }
+                            if whole < n {
+                                V::load_first(from.as_ptr().add(whole), n - whole)
+                                    .store_first(into.add(whole), n - whole);
+                            }
+                        }
+                        _ => (0..n).for_each(|j| *into.add(j) = *from.as_ptr().add(s * j)),
+                    }
+                }
             }
-        });
+        }
     }
 }
 
