@@ -628,6 +628,29 @@ fn shapes_builds_and_calls_with_checked_sizes_alone() {
 }
 
 #[test]
+fn a_chain_in_one_pass_has_the_bits_of_its_operations() {
+    let all = |[x, y]: [Tensor; 2]| {
+        let a = -(&x + &y).square() * 0.9 + &x / &y;
+        let b = (&a - &x).relu();
+        (&b * &y).sqrt() + b + a
+    };
+    for n in [2, 130, 4096, 20_001] {
+        let mut values = [0, 1].map(|i| Tensor::randn([n], &Rng::new(i)).to_vec::<f32>());
+        let odd = [-0.0, f32::NAN, f32::INFINITY, f32::MIN_POSITIVE, f32::MAX, 1e-45];
+        for (i, x) in odd.into_iter().enumerate() {
+            values[0][(7 * i) % n] = x;
+            values[1][(3 * i + 1) % n] = x;
+        }
+        let [x, y] = values.map(Tensor::from);
+        let mut step = Step::record(all);
+        let plan = step.plan([&x, &y]).to_string();
+        assert!(plan.contains("one pass"), "{plan}");
+        let bits = |t: Tensor| t.to_vec::<f32>().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(step.run([&x, &y]).unwrap()), bits(all([x, y])), "{n} elements");
+    }
+}
+
+#[test]
 fn a_plan_lists_what_a_step_does() {
     let net = Linear::new(3, 2, &Rng::new(0));
     let inside = net.clone();

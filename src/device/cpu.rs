@@ -2,6 +2,7 @@
 
 pub(crate) mod arena;
 pub(crate) mod float;
+pub(crate) mod fused;
 pub(crate) mod gemm;
 pub(crate) mod isa;
 pub(crate) mod lane;

@@ -192,7 +192,11 @@ pub(crate) unsafe fn run_chains(
     if chains.iter().map(|c| c.examples).sum::<usize>() < SPREAD {
         workers.with(|arena| (0..stretches).for_each(|t| stretch(t, arena)));
     } else {
-        threads::parallel(stretches, |t| workers.with(|arena| stretch(t, arena)));
+        let tasks = stretches.min(4 * threads::hands());
+        threads::parallel(tasks, |task| {
+            let mine = threads::share(stretches, tasks, task);
+            workers.with(|arena| mine.for_each(|t| stretch(t, arena)));
+        });
     }
 }
 

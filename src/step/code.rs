@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use crate::{
     apply::Few,
-    device::cpu::{Call, FaultSlot, View, ViewMut, isa::wide, lanes, memory::Memory, strided},
+    device::cpu::{Call, FaultSlot, View, ViewMut, fused::Fused, isa::wide, lanes, memory::Memory, strided},
     ops::{Lanes, Op},
     tensor::{DType, Layout, MAX_RANK, Shape, Spec},
 };
@@ -78,6 +78,8 @@ pub(crate) enum Kernel {
     Op(Arc<dyn Op>),
     /// A kernel for examples side by side, of one operation or several.
     Lanes(Lanes),
+    /// Elementwise operations in one pass.
+    Fused(Fused),
     /// The same elements, packed.
     Copy,
     /// A packed matrix, transposed: examples side by side, or one after another again.
@@ -189,7 +191,7 @@ impl Code {
                 outputs[0].memory.slice_mut::<u8>().copy_from_slice(inputs[0].slice::<u8>());
             }
             Kernel::Add => add(views[0].dtype, &views[0], &mut outputs[0]),
-            Kernel::Op(_) | Kernel::Lanes(_) => {
+            Kernel::Op(_) | Kernel::Lanes(_) | Kernel::Fused(_) => {
                 let mut scratch = self.scratch.map(|(base, bytes)| {
                     let (start, len) = frame.start(base);
                     assert!(bytes <= len, "a plan stays inside its memory");
@@ -208,6 +210,7 @@ impl Code {
                 match &self.kernel {
                     Kernel::Op(op) => op.cpu(call),
                     Kernel::Lanes(lanes) => (lanes.run)(call),
+                    Kernel::Fused(fused) => fused.run(call),
                     _ => unreachable!("handled above"),
                 }
             }

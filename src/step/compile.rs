@@ -11,7 +11,8 @@ use super::{
     schedule::{Kind, Schedule},
 };
 use crate::{
-    ops::{LANES, Op},
+    device::cpu::fused::{Fused, Line, Verb},
+    ops::{Arithmetic, Elementwise, LANES, Op},
     tensor::{DType, Layout, Spec},
 };
 
@@ -466,6 +467,7 @@ impl Compiler {
             let at = self.see(slot);
             targets.insert(slot, self.place(at, self.p.slots[slot].dtype).flat().advancing(1));
         }
+        let fused = self.fused(&members, &targets);
         let mut local = 0;
         let mut build = |size: usize| -> Vec<Code> {
             let mut bytes = Vec::new();
@@ -476,6 +478,19 @@ impl Compiler {
                     if p.advance == 0 { Layout::constant(size.into()) } else { Layout::packed(size.into()) };
                 p.seen(layout.starting(p.layout.offset))
             };
+            if let Some((fused, x, y)) = &fused {
+                bytes.push(fused.scratch());
+                let outputs = y.iter().map(|s| (cut(&targets[s]), self.p.slots[*s].with(size))).collect();
+                codes.push(Code {
+                    kernel: Kernel::Fused(fused.clone()),
+                    inputs: x.iter().map(|s| cut(&given[s])).collect(),
+                    outputs,
+                    scratch: Some((Base::Local(0), fused.scratch())),
+                    instruction: members[members.len() - 1],
+                });
+                local = local.max(settle(&mut codes, &bytes));
+                return codes;
+            }
             for &i in &members {
                 let x = &self.p.instructions[i];
                 let inputs =
@@ -510,6 +525,46 @@ impl Compiler {
             sums: Vec::new(),
             sum_bytes: 0,
         });
+    }
+
+    /// The members of a chain as one pass, with the slots that it reads and those that it writes; where all of them
+    /// are operations that it knows.
+    fn fused(
+        &self,
+        members: &[usize],
+        targets: &HashMap<usize, Place>,
+    ) -> Option<(Fused, Vec<usize>, Vec<usize>)> {
+        let verb = |op: &dyn Op| {
+            Some(match (op.is_a::<Arithmetic>(), op.is_a::<Elementwise>()) {
+                (Some(Arithmetic::Add), _) => Verb::Add,
+                (Some(Arithmetic::Sub), _) => Verb::Sub,
+                (Some(Arithmetic::Mul), _) => Verb::Mul,
+                (Some(Arithmetic::Div), _) => Verb::Div,
+                (_, Some(Elementwise::Neg)) => Verb::Neg,
+                (_, Some(Elementwise::Square)) => Verb::Square,
+                (_, Some(Elementwise::Sqrt)) => Verb::Sqrt,
+                (_, Some(Elementwise::Relu)) => Verb::Relu,
+                _ => return None,
+            })
+        };
+        let members = || members.iter().map(|i| &self.p.instructions[*i]);
+        let made: Vec<usize> = members().map(|x| x.outputs[0]).collect();
+        let (outputs, between): (Vec<usize>, Vec<usize>) = made.iter().partition(|s| targets.contains_key(s));
+        let mut inputs: Vec<usize> = members().flat_map(|x| x.inputs.iter().copied()).collect();
+        inputs.retain(|s| !made.contains(s));
+        inputs.sort_unstable();
+        inputs.dedup();
+        let all = || inputs.iter().chain(&outputs).chain(&between);
+        if all().any(|s| self.p.slots[*s].dtype != DType::F32) {
+            return None;
+        }
+        let number = |slot: usize| all().position(|s| *s == slot).expect("read or made");
+        let lines = members().map(|x| {
+            let verb = verb(&*x.op)?;
+            let from = [x.inputs[0], x.inputs[x.inputs.len() - 1]].map(number);
+            Some(Line { verb, from, to: number(x.outputs[0]) })
+        });
+        Some((Fused { lines: lines.collect::<Option<_>>()?, values: all().count() }, inputs, outputs))
     }
 
     /// A chain goes to the chains before it, unless it needs something that is made since they began.

@@ -209,6 +209,7 @@ fn line_of(p: &Program, code: &Code) -> Line {
     match &code.kernel {
         Kernel::Op(_) => line(p, code.instruction, "kernel"),
         Kernel::Lanes(_) => line(p, code.instruction, "lanes"),
+        Kernel::Fused(_) => line(p, code.instruction, "one pass"),
         Kernel::Copy => moved("copy"),
         Kernel::Transpose { columns, .. } if *columns == crate::ops::LANES => moved("one after another"),
         Kernel::Transpose { .. } => moved("side by side"),
