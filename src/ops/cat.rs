@@ -4,9 +4,9 @@ use super::{Attribute, Batch, Mode, Op};
 use crate::{
     apply::apply,
     autodiff::LinearMap,
-    device::cpu::Call,
+    device::cpu::{Call, threads},
     error::{Error, OrRaise, Result},
-    tensor::{Spec, Tensor, promote},
+    tensor::{Element, Spec, Tensor, promote},
 };
 
 /// Tensors of one type, one after the other along an axis; all other sizes are equal.
@@ -90,12 +90,22 @@ impl Op for Cat {
                 let n = inner(&x.layout.shape);
                 if n > 0 {
                     let rows = call.output::<T>().chunks_exact_mut(width);
-                    rows.zip(x.packed::<T>().chunks_exact(n)).for_each(|(y, x)| y[at..at + n].copy_from_slice(x));
+                    rows.zip(x.packed::<T>().chunks_exact(n)).for_each(|(y, x)| copy(x, &mut y[at..at + n]));
                 }
                 at += n;
             }
         })
     }
+}
+
+/// Long stretches by several threads, as many bytes each as are worth the call.
+fn copy<T: Element>(x: &[T], y: &mut [T]) {
+    const BYTES: usize = 1 << 20;
+    let chunk = BYTES / size_of::<T>();
+    if x.len() < 2 * chunk {
+        return y.copy_from_slice(x);
+    }
+    threads::chunks_mut(y, chunk, |i, y| y.copy_from_slice(&x[i * chunk..][..y.len()]));
 }
 
 impl Tensor {
