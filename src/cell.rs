@@ -9,7 +9,7 @@ mod rng;
 use std::{
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
@@ -44,16 +44,21 @@ impl Cell {
 
     /// The snapshot as it is, whatever this thread is in the middle of.
     pub(crate) fn peek(&self) -> Tensor {
-        self.value.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.lock().clone()
     }
 
     /// Swap `memory` with the value's; `false`, and nothing happens, where a snapshot still needs that.
     pub(crate) fn exchange(&self, memory: &mut Memory) -> bool {
-        self.value.lock().unwrap_or_else(|e| e.into_inner()).exchange(memory)
+        self.lock().exchange(memory)
     }
 
     pub(crate) fn replace(&self, value: Tensor) -> Tensor {
-        std::mem::replace(&mut *self.value.lock().unwrap_or_else(|e| e.into_inner()), value)
+        std::mem::replace(&mut *self.lock(), value)
+    }
+
+    /// The value itself; who reads it meanwhile waits.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Tensor> {
+        self.value.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 

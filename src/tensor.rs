@@ -146,7 +146,7 @@ impl Tensor {
     }
 
     /// Its memory, where nobody else has it and it lies packed from its beginning.
-    fn own(&mut self) -> Option<&mut Memory> {
+    pub(crate) fn own(&mut self) -> Option<&mut Memory> {
         let Repr::Value(v) = Arc::get_mut(&mut self.0)? else { return None };
         let packed = v.layout.offset == 0 && v.layout.is_packed();
         match &mut v.data {

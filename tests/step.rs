@@ -644,10 +644,66 @@ fn a_chain_in_one_pass_has_the_bits_of_its_operations() {
         let [x, y] = values.map(Tensor::from);
         let mut step = Step::record(all);
         let plan = step.plan([&x, &y]).to_string();
-        assert!(plan.contains("one pass"), "{plan}");
+        assert_eq!(plan.matches("  pass ").count(), 12, "{plan}");
         let bits = |t: Tensor| t.to_vec::<f32>().into_iter().map(f32::to_bits).collect::<Vec<_>>();
         assert_eq!(bits(step.run([&x, &y]).unwrap()), bits(all([x, y])), "{n} elements");
     }
+}
+
+/// Momentum and weights are written over their old values, and who has taken those keeps them.
+#[test]
+fn cells_change_in_place_and_their_snapshots_do_not() {
+    let n = 10_000;
+    let start = Tensor::randn([n], &Rng::new(1));
+    let (w, v) = (Param::new(start.clone()), State::new(Tensor::zeros([n])));
+    let update = |w: &Tensor, v: &Tensor, x: &Tensor| {
+        let v = v * 0.9 + (x - w);
+        (w + &v * 0.1, v)
+    };
+    let cells = (w.clone(), v.clone());
+    let x = Tensor::randn([n], &Rng::new(2));
+    let target = x.clone();
+    let mut step = Step::record(move |[]: [Tensor; 0]| {
+        let (w, v) = update(&cells.0.value(), &cells.1.value(), &target);
+        cells.0.set(&w);
+        cells.1.set(&v);
+    });
+    let plan = step.plan([]).to_string();
+    assert!(plan.contains("2 cells get their new values in place of the old"), "{plan}");
+    let bits = |t: &Tensor| t.to_vec::<f32>().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    // What a cell is after k steps; a snapshot is one of these, whenever it is taken.
+    let mut states = vec![(start, Tensor::zeros([n]))];
+    for k in 0..40 {
+        let (w, v) = &states[k];
+        states.push(update(w, v, &x));
+    }
+    let (done, states) = (AtomicUsize::new(0), &states);
+    std::thread::scope(|s| {
+        let reader = s.spawn(|| {
+            let mut kept = Vec::new();
+            while done.load(SeqCst) == 0 {
+                let snapshot = w.value();
+                kept.push((bits(&snapshot), snapshot));
+                kept.truncate(50);
+            }
+            for (then, snapshot) in kept {
+                assert_eq!(bits(&snapshot), then, "it stays as it was");
+                assert!(states.iter().any(|(w, _)| bits(w) == then), "it is one of the states");
+            }
+        });
+        let mut held = Vec::new();
+        for (k, state) in states.iter().enumerate().skip(1) {
+            step.run([]).unwrap();
+            assert_eq!((bits(&w.value()), bits(&v.value())), (bits(&state.0), bits(&state.1)), "{k}");
+            // Some steps find a snapshot, some none.
+            if k % 3 == 0 {
+                held.push((k, w.value()));
+            }
+        }
+        done.store(1, SeqCst);
+        reader.join().unwrap();
+        held.iter().for_each(|(k, w)| assert_eq!(bits(w), bits(&states[*k].0), "step {k}"));
+    });
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::{
     schedule::{Kind, Schedule},
 };
 use crate::{
+    cell::Cell,
     device::cpu::fused::{Fused, Line, Verb},
     ops::{Arithmetic, Elementwise, LANES, Op},
     tensor::{DType, Layout, Spec},
@@ -40,6 +41,17 @@ pub(crate) enum Stage {
     Chains(Vec<Blocks>),
 }
 
+/// The last stage reads a cell element by element, and writes what it becomes at the same places: once that stage
+/// begins nothing can go wrong any more, and nobody else needs the old value.
+pub(crate) struct Update {
+    /// The cell.
+    pub cell: Arc<Cell>,
+    /// The slot of its old value.
+    pub old: usize,
+    /// The number of its new value among [`Compiled::fresh`].
+    pub fresh: usize,
+}
+
 /// Why, or how, something was compiled: for [`super::Plan`].
 pub(crate) struct Note {
     /// The instruction it is about.
@@ -64,6 +76,8 @@ pub(crate) struct Compiled {
     pub sums: usize,
     /// Slot → whole value that leaves the step.
     pub fresh: Vec<(usize, usize)>,
+    /// Cells whose new value may be written over the old one.
+    pub in_place: Vec<Update>,
     /// What was done and what not, and why.
     pub notes: Vec<Note>,
 }
@@ -144,7 +158,13 @@ impl Compiler {
         }
         self.deliver();
         let arena = self.settle_arena();
+        let in_place = self.in_place();
+        if let Some(first) = in_place.first() {
+            let maker = self.s.maker[self.fresh[first.fresh].0].unwrap_or(0);
+            self.note(maker, format!("{} cells get their new values in place of the old", in_place.len()));
+        }
         Compiled {
+            in_place,
             program: self.p,
             stages: self.stages,
             wholes: self.wholes,
@@ -512,15 +532,21 @@ impl Compiler {
             local = local.max(settle(&mut codes, &bytes));
             codes
         };
-        let (full, rest) = (build(STRETCH), build(n % STRETCH));
+        // One pass needs no cache for what lies between.
+        let stretch = if fused.is_some() {
+            (n / 64).next_multiple_of(STRETCH).clamp(STRETCH, 16 * STRETCH)
+        } else {
+            STRETCH
+        };
+        let (full, rest) = (build(stretch), build(n % stretch));
         self.local = self.local.max(local);
         self.join(Blocks {
             examples: n,
-            size: STRETCH,
+            size: stretch,
             groups: 1,
             before: Vec::new(),
             full,
-            rest: if n.is_multiple_of(STRETCH) { Vec::new() } else { rest },
+            rest: if n.is_multiple_of(stretch) { Vec::new() } else { rest },
             local,
             sums: Vec::new(),
             sum_bytes: 0,
@@ -547,10 +573,10 @@ impl Compiler {
                 _ => return None,
             })
         };
-        let members = || members.iter().map(|i| &self.p.instructions[*i]);
-        let made: Vec<usize> = members().map(|x| x.outputs[0]).collect();
+        let each = || members.iter().map(|i| &self.p.instructions[*i]);
+        let made: Vec<usize> = each().map(|x| x.outputs[0]).collect();
         let (outputs, between): (Vec<usize>, Vec<usize>) = made.iter().partition(|s| targets.contains_key(s));
-        let mut inputs: Vec<usize> = members().flat_map(|x| x.inputs.iter().copied()).collect();
+        let mut inputs: Vec<usize> = each().flat_map(|x| x.inputs.iter().copied()).collect();
         inputs.retain(|s| !made.contains(s));
         inputs.sort_unstable();
         inputs.dedup();
@@ -559,12 +585,45 @@ impl Compiler {
             return None;
         }
         let number = |slot: usize| all().position(|s| *s == slot).expect("read or made");
-        let lines = members().map(|x| {
+        let lines = members.iter().map(|&instruction| {
+            let x = &self.p.instructions[instruction];
             let verb = verb(&*x.op)?;
             let from = [x.inputs[0], x.inputs[x.inputs.len() - 1]].map(number);
-            Some(Line { verb, from, to: number(x.outputs[0]) })
+            Some(Line { verb, instruction, from, to: number(x.outputs[0]) })
         });
         Some((Fused { lines: lines.collect::<Option<_>>()?, values: all().count() }, inputs, outputs))
+    }
+
+    /// The cells that the last stage alone brings up to date, by passes that cannot fail.
+    fn in_place(&self) -> Vec<Update> {
+        let Some(Stage::Chains(chains)) = self.stages.last() else { return Vec::new() };
+        fn codes(chain: &Blocks) -> impl Iterator<Item = &Code> {
+            chain.full.iter().chain(&chain.rest)
+        }
+        if !chains.iter().flat_map(codes).all(|c| matches!(c.kernel, Kernel::Fused(_))) {
+            return Vec::new();
+        }
+        // The only chain that uses a value, where it does so element by element.
+        let user = |base: usize, of: fn(&Code) -> Vec<&Place>| {
+            let uses = |chain: &Blocks| -> Vec<bool> {
+                let places = codes(chain).flat_map(of).filter(|p| p.base == Base::Whole(base));
+                places.map(|p| p.advance == 1 && p.layout.offset == 0).collect()
+            };
+            let mut users = chains.iter().map(uses).enumerate().filter(|(_, u)| !u.is_empty());
+            let (first, others) = (users.next()?, users.next());
+            (others.is_none() && first.1.iter().all(|each| *each)).then_some(first.0)
+        };
+        let update = |(cell, new): &(Arc<Cell>, usize)| {
+            let old = self.p.reads.iter().find(|r| r.0.id == cell.id)?.1;
+            let fresh = self.fresh.iter().position(|f| f.0 == *new)?;
+            let alone = self.p.writes.iter().filter(|w| w.1 == *new).count() == 1
+                && !self.p.outputs.contains(new)
+                && self.p.slots[old].bytes() == self.p.slots[*new].bytes();
+            let reader = user(self.whole[&old].0, |c| c.inputs.iter().collect())?;
+            let writer = user(self.fresh[fresh].1, |c| c.outputs.iter().map(|o| &o.0).collect())?;
+            (alone && reader == writer).then(|| Update { cell: cell.clone(), old, fresh })
+        };
+        self.p.writes.iter().filter_map(update).collect()
     }
 
     /// A chain goes to the chains before it, unless it needs something that is made since they began.

@@ -59,10 +59,10 @@ impl Plan {
         for stage in &c.stages {
             match stage {
                 Stage::Code(code) => {
-                    let more = line_of(p, code);
+                    let more = lines_of(p, code);
                     match stages.last_mut() {
-                        Some(part) if part.title == "whole values" => part.lines.push(more),
-                        _ => stages.push(Part { title: "whole values".into(), lines: vec![more] }),
+                        Some(part) if part.title == "whole values" => part.lines.extend(more),
+                        _ => stages.push(Part { title: "whole values".into(), lines: more }),
                     }
                 }
                 Stage::Chains(chains) => {
@@ -70,7 +70,7 @@ impl Plan {
                     let size = chains.first().map_or(0, |c| c.size);
                     stages.push(Part {
                         title: format!("chains of {} elements, {size} at a time", sizes.join(", ")),
-                        lines: chains.iter().flat_map(Blocks::codes).map(|code| line_of(p, code)).collect(),
+                        lines: chains.iter().flat_map(Blocks::codes).flat_map(|code| lines_of(p, code)).collect(),
                     });
                 }
                 Stage::Blocks(b) => stages.push(Part {
@@ -86,7 +86,7 @@ impl Plan {
                             rest => format!("; the last {rest} one after another"),
                         }
                     ),
-                    lines: b.before.iter().chain(b.codes()).map(|code| line_of(p, code)).collect(),
+                    lines: b.before.iter().chain(b.codes()).flat_map(|code| lines_of(p, code)).collect(),
                 }),
             }
         }
@@ -198,18 +198,20 @@ fn line(p: &Program, i: usize, how: &'static str) -> Line {
     }
 }
 
-fn line_of(p: &Program, code: &Code) -> Line {
-    let moved = |operation: &str| Line {
-        instruction: None,
-        operation: format!("{operation} {:?}", code.outputs[0].1.shape),
-        origin: p.instructions.get(code.instruction).map_or(String::new(), |x| x.origin.to_string()),
-        cost: Cost { bytes: 2 * code.outputs[0].1.bytes() as u64, ..Cost::default() },
-        how: "move",
+fn lines_of(p: &Program, code: &Code) -> Vec<Line> {
+    let moved = |operation: &str| {
+        vec![Line {
+            instruction: None,
+            operation: format!("{operation} {:?}", code.outputs[0].1.shape),
+            origin: p.instructions.get(code.instruction).map_or(String::new(), |x| x.origin.to_string()),
+            cost: Cost { bytes: 2 * code.outputs[0].1.bytes() as u64, ..Cost::default() },
+            how: "move",
+        }]
     };
     match &code.kernel {
-        Kernel::Op(_) => line(p, code.instruction, "kernel"),
-        Kernel::Lanes(_) => line(p, code.instruction, "lanes"),
-        Kernel::Fused(_) => line(p, code.instruction, "one pass"),
+        Kernel::Op(_) => vec![line(p, code.instruction, "kernel")],
+        Kernel::Lanes(_) => vec![line(p, code.instruction, "lanes")],
+        Kernel::Fused(fused) => fused.lines.iter().map(|l| line(p, l.instruction, "pass")).collect(),
         Kernel::Copy => moved("copy"),
         Kernel::Transpose { columns, .. } if *columns == crate::ops::LANES => moved("one after another"),
         Kernel::Transpose { .. } => moved("side by side"),

@@ -1,7 +1,9 @@
 //! Running a compiled step: bases are looked up, stages run, cells change at the end, all or none.
 #![allow(unsafe_code)]
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
+
+use smallvec::SmallVec;
 
 use super::{
     blocks::{Workers, run_chains},
@@ -12,7 +14,7 @@ use crate::{
     cell::{Cell, claim},
     device::{Device, cpu::FaultSlot, cpu::memory::Memory},
     error::Result,
-    tensor::{Buffer, Data, Layout, Tensor, new_memory, packed_copy},
+    tensor::{Buffer, Data, Layout, Spec, Tensor, new_memory, packed_copy},
 };
 
 /// A compiled program, and the memory that it keeps from run to run.
@@ -27,8 +29,8 @@ pub(crate) struct Machine {
     given: Vec<(usize, Tensor)>,
     /// Those that are the same in every run, without gaps.
     constants: Vec<(usize, Tensor)>,
-    /// Memory for what leaves the step, while it runs.
-    fresh: Vec<Memory>,
+    /// Memory for what leaves the step, while it runs; none for what takes the place of a cell's old value.
+    fresh: Vec<Option<Memory>>,
     /// What of it became a tensor, at the end of a run.
     made: Vec<Option<Tensor>>,
     bases: Bases,
@@ -75,9 +77,12 @@ impl Machine {
             return Ok(None);
         }
         let mut fresh = std::mem::take(&mut self.fresh);
-        for ((slot, _), spare) in self.compiled.fresh.iter().zip(&mut self.spare) {
-            let spec = &p.slots[*slot];
-            fresh.push(spare.take().unwrap_or_else(|| new_memory(spec.shape.len(), spec.dtype)));
+        let memory = |spare: &mut Option<Memory>, spec: &Spec| {
+            spare.take().unwrap_or_else(|| new_memory(spec.shape.len(), spec.dtype))
+        };
+        for (k, ((slot, _), spare)) in self.compiled.fresh.iter().zip(&mut self.spare).enumerate() {
+            let later = self.compiled.in_place.iter().any(|u| u.fresh == k);
+            fresh.push((!later).then(|| memory(spare, &p.slots[*slot])));
         }
         let arena = self.arena.start();
         let Bases(mut bases) = std::mem::take(&mut self.bases);
@@ -90,7 +95,7 @@ impl Machine {
                 }
                 Whole::Fresh(slot) => {
                     let k = self.compiled.fresh.iter().position(|f| f.0 == *slot).expect("listed");
-                    fresh[k].start()
+                    fresh[k].as_mut().map_or(std::ptr::null_mut(), Memory::start)
                 }
             };
             bases.push((start, *bytes));
@@ -98,9 +103,27 @@ impl Machine {
         let fault = FaultSlot::default();
         let sums = (self.sums.start(), self.compiled.sums);
         let mut faulted = false;
-        for stage in &self.compiled.stages {
-            // SAFETY: the bases live in `given`, `fresh`, the arena and the sums, which are here; given values are
-            // only read; the plan gives values that live at one time different places.
+        let mut held: SmallVec<[MutexGuard<'_, Tensor>; 32]> = SmallVec::new();
+        for (s, stage) in self.compiled.stages.iter().enumerate() {
+            let last = s + 1 == self.compiled.stages.len();
+            for u in self.compiled.in_place.iter().filter(|_| last) {
+                let mut value = u.cell.lock();
+                let (slot, base) = self.compiled.fresh[u.fresh];
+                let old = given.iter().position(|g| g.0 == u.old).expect("read before the run");
+                // The second handle goes, so that the cell's may be the only one.
+                let own = start(&given[old].1) == start(&value) && {
+                    given.swap_remove(old);
+                    value.own().map(|own| bases[base].0 = own.start()).is_some()
+                };
+                if !own {
+                    let new = fresh[u.fresh].insert(memory(&mut self.spare[u.fresh], &p.slots[slot]));
+                    bases[base].0 = new.start();
+                }
+                held.push(value);
+            }
+            // SAFETY: the bases live in `given`, `held`, `fresh`, the arena and the sums, which are here; given values
+            // are only read, but for cells that the last stage alone has; the plan gives values that live at one time
+            // different places.
             unsafe {
                 match stage {
                     Stage::Code(code) => code.run(&Frame::of(&bases), &fault),
@@ -113,11 +136,12 @@ impl Machine {
                 break;
             }
         }
+        drop(held);
         given.clear();
         bases.clear();
         (self.given, self.bases) = (given, Bases(bases));
         if faulted {
-            self.spare.iter_mut().zip(fresh.drain(..)).for_each(|(s, m)| *s = Some(m));
+            self.spare.iter_mut().zip(fresh.drain(..)).filter(|f| f.1.is_some()).for_each(|(s, m)| *s = m);
             self.fresh = fresh;
             return Ok(None);
         }
@@ -127,9 +151,13 @@ impl Machine {
     }
 
     /// Results go out, cells get their new values and give their old memory back.
-    fn leave(&mut self, fresh: &mut Vec<Memory>) -> Vec<Tensor> {
+    fn leave(&mut self, fresh: &mut Vec<Option<Memory>>) -> Vec<Tensor> {
         let (p, made) = (&self.compiled.program, &mut self.made);
-        for (k, ((slot, _), mut memory)) in self.compiled.fresh.iter().zip(fresh.drain(..)).enumerate() {
+        for (k, ((slot, _), memory)) in self.compiled.fresh.iter().zip(fresh.drain(..)).enumerate() {
+            let Some(mut memory) = memory else {
+                made.push(None);
+                continue;
+            };
             let mut writes = p.writes.iter().filter(|w| w.1 == *slot);
             if let (Some((cell, _)), None, false) = (writes.next(), writes.next(), p.outputs.contains(slot))
                 && cell.exchange(&mut memory)

@@ -7,11 +7,13 @@ use smallvec::SmallVec;
 use super::{
     Call,
     arena::{Scratch, room},
-    isa::{Loop, wide},
+    lane::{Kernel, Lane, dispatch, prefetch},
 };
 
 /// Elements that go through all operations at a time.
-const TILE: usize = 128;
+const TILE: usize = 256;
+/// Elements from a tile to the one whose memory is asked for while it is worked on: else memory would rest meanwhile.
+const AHEAD: usize = 2 * TILE;
 
 /// One operation; its bits are those of the operation of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub(crate) enum Verb {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line {
     pub(crate) verb: Verb,
+    /// The instruction that it does.
+    pub(crate) instruction: usize,
     /// The operands; the second is the first again where there is one.
     pub(crate) from: [usize; 2],
     pub(crate) to: usize,
@@ -44,59 +48,80 @@ pub(crate) struct Fused {
 }
 
 impl Fused {
-    /// Working memory: a tile for every value that is none of the outputs.
+    /// Working memory: a tile for every value.
     pub(crate) fn scratch(&self) -> usize {
         self.values * room::<f32>(TILE)
     }
 
-    /// Inputs are packed, or one number for all places.
+    /// Inputs are packed, or one number for all places. An output may be the memory of an input.
     pub(crate) fn run(&self, call: Call<'_>) {
         let mut scratch = Scratch::new(call.scratch);
         let n = call.outputs[0].spec.shape.len();
-        // Address and elements per element: 0 for what stays where it is.
-        let mut values: SmallVec<[(*mut f32, usize); 16]> = SmallVec::new();
+        let mut values: SmallVec<[Value; 16]> = SmallVec::new();
         for x in call.inputs {
-            if x.layout.strides().iter().all(|s| *s == 0) {
+            values.push(if x.layout.strides().iter().all(|s| *s == 0) {
                 let tile = scratch.take::<f32>(TILE);
                 tile.fill(x.memory.slice::<f32>()[x.layout.offset]);
-                values.push((tile.as_mut_ptr(), 0));
+                Value { first: tile.as_mut_ptr(), step: 0 }
             } else {
-                let x = x.packed::<f32>();
-                assert_eq!(x.len(), n, "elements of an operand");
-                values.push((x.as_ptr().cast_mut(), 1));
-            }
+                assert_eq!(x.packed::<f32>().len(), n, "elements of an operand");
+                Value { first: x.memory.lent_start().cast::<f32>().wrapping_add(x.layout.offset), step: 1 }
+            });
         }
+        // What takes the place of an input that this line or a later one reads is made beside it.
+        let mut beside: SmallVec<[(usize, *mut f32); 4]> = SmallVec::new();
         for y in call.outputs.iter_mut() {
-            let y = y.slice::<f32>();
-            assert_eq!(y.len(), n, "elements of a result");
-            values.push((y.as_mut_ptr(), 1));
+            assert_eq!(y.slice::<f32>().len(), n, "elements of a result");
+            let first = y.memory.lent_start().cast::<f32>();
+            let made = self.lines.iter().position(|l| l.to == values.len()).expect("an output is made");
+            let mut read = self.lines[made..].iter().flat_map(|l| l.from);
+            values.push(if read.any(|x| x < call.inputs.len() && values[x].first == first) {
+                beside.push((values.len(), first));
+                Value { first: scratch.take::<f32>(TILE).as_mut_ptr(), step: 0 }
+            } else {
+                Value { first, step: 1 }
+            });
         }
         while values.len() < self.values {
-            values.push((scratch.take::<f32>(TILE).as_mut_ptr(), 0));
+            values.push(Value { first: scratch.take::<f32>(TILE).as_mut_ptr(), step: 0 });
         }
         assert!(self.lines.iter().all(|l| l.to >= call.inputs.len() && !l.from.contains(&l.to)));
-        wide(Tiles { lines: &self.lines, values: &values, n });
+        dispatch(Tiles { lines: &self.lines, values: &values, beside: &beside, n });
     }
+}
+
+/// Its first element, and elements per element: 0 for a tile that is used again and again.
+#[derive(Clone, Copy)]
+struct Value {
+    first: *mut f32,
+    step: usize,
 }
 
 struct Tiles<'a> {
     lines: &'a [Line],
-    values: &'a [(*mut f32, usize)],
+    values: &'a [Value],
+    /// Values that go elsewhere at the end of each tile.
+    beside: &'a [(usize, *mut f32)],
     n: usize,
 }
 
-impl Loop for Tiles<'_> {
+impl Kernel<f32> for Tiles<'_> {
+    /// The compiler makes registers of whatever size there is: nothing is contracted, so the bits are the same.
     #[inline(always)]
-    fn run(self) {
+    unsafe fn run<V: Lane<f32>>(self) {
         for start in (0..self.n).step_by(TILE) {
             let n = TILE.min(self.n - start);
+            for value in self.values.iter().filter(|v| v.step == 1) {
+                let next = value.first.wrapping_add(start + AHEAD);
+                (0..TILE).step_by(16).for_each(|i| prefetch(next.wrapping_add(i)));
+            }
             for line in self.lines {
                 let at = |value: usize| {
-                    let (first, step) = self.values[value];
+                    let Value { first, step } = self.values[value];
                     first.wrapping_add(start * step)
                 };
-                // SAFETY: every value has elements for this tile, inputs are only read, and a line writes a value
-                // that it does not read.
+                // SAFETY: every value has elements for this tile, and a line writes a value that it does not read, in
+                // memory that is no input's.
                 let (a, b, y) = unsafe {
                     let [a, b] = line.from.map(|v| std::slice::from_raw_parts(at(v), n));
                     (a, b, std::slice::from_raw_parts_mut(at(line.to), n))
@@ -112,6 +137,10 @@ impl Loop for Tiles<'_> {
                     Verb::Sqrt => pairs.for_each(|(y, (a, _))| *y = a.sqrt()),
                     Verb::Relu => pairs.for_each(|(y, (a, _))| *y = if *a <= 0.0 { 0.0 } else { *a }),
                 }
+            }
+            for &(value, to) in self.beside {
+                // SAFETY: the tile has `n` elements, and so has the result from here on; all lines are done.
+                unsafe { to.add(start).copy_from_nonoverlapping(self.values[value].first, n) };
             }
         }
     }

@@ -129,6 +129,15 @@ impl Memory {
         self.slice_mut::<u8>().as_mut_ptr()
     }
 
+    /// Where the bytes of a lent block begin, for a kernel whose result may lie where an operand does: no reference
+    /// to them is made.
+    pub(crate) fn lent_start(&self) -> *mut u8 {
+        match self {
+            Memory::Lent(block) => block.start.as_ptr(),
+            _ => unreachable!("a step lends what its kernels work on"),
+        }
+    }
+
     /// At least `bytes` bytes of unspecified content.
     pub(crate) fn new(bytes: usize) -> Self {
         if bytes <= IN_PLACE { Memory::Few([0; IN_PLACE / 8]) } else { Self::block(bytes) }
