@@ -38,8 +38,9 @@ thread_local! {
     static ROOM: RefCell<Option<Memory>> = const { RefCell::new(None) };
 }
 
-/// `C = A·B`, or `C += A·B` where `add`, for `A[m,k]`, `B[k,n]`, `C[m,n]`, on this thread. The caller keeps `k` at
-/// [`SLICE`] or below: then every element is one chain of multiply-adds over `k`, added to what is there.
+/// `C = A·B`, or `C = D + A·B`, for `A[m,k]`, `B[k,n]`, `C[m,n]`, on this thread; `D` may be `C`, or a column for all of
+/// its columns. The caller keeps `k` at [`SLICE`] or below: then every element is one chain of multiply-adds over `k`,
+/// added to that of `D`.
 ///
 /// # Safety
 /// Every element that these strides reach can be read, and those of `C` written by nobody else.
@@ -48,7 +49,7 @@ pub(crate) unsafe fn gemm<T: Float>(
     a: Matrix<T>,
     b: Matrix<T>,
     c: MatrixMut<T>,
-    add: bool,
+    d: Option<Matrix<T>>,
 ) {
     assert!(k <= SLICE, "{k} products in a chain of at most {SLICE}");
     if m == 0 || n == 0 {
@@ -58,7 +59,7 @@ pub(crate) unsafe fn gemm<T: Float>(
         // Cᵀ = Bᵀ·Aᵀ, whose rows lie side by side.
         let turned = |x: Matrix<T>| (x.0, x.2, x.1);
         // SAFETY: the caller's.
-        return unsafe { gemm([n, k, m], turned(b), turned(a), (c.0, c.2, c.1), add) };
+        return unsafe { gemm([n, k, m], turned(b), turned(a), (c.0, c.2, c.1), d.map(turned)) };
     }
     let columns = n.min(WIDE).next_multiple_of(COLUMNS);
     let rows = m.min(HIGH) + ROWS;
@@ -73,7 +74,7 @@ pub(crate) unsafe fn gemm<T: Float>(
         };
         let mut scratch = Scratch::new(memory.slice_mut());
         let strips = sizes.map(|n| scratch.take::<T>(n));
-        dispatch(Product { size: [m, k, n], a, b, c, add, strips });
+        dispatch(Product { size: [m, k, n], a, b, c, d, strips });
     });
 }
 
@@ -82,7 +83,7 @@ struct Product<'a, T> {
     a: Matrix<T>,
     b: Matrix<T>,
     c: MatrixMut<T>,
-    add: bool,
+    d: Option<Matrix<T>>,
     /// For `B`, for `A`, and a square.
     strips: [&'a mut [T]; 3],
 }
@@ -91,7 +92,7 @@ impl<T: Float> Kernel<T> for Product<'_, T> {
     const MOST: Isa = Isa::Avx512;
     #[inline(always)]
     unsafe fn run<V: Lane<T>>(self) {
-        let Product { size: [m, k, n], a, b, c, add, strips: [packed_b, packed_a, square] } = self;
+        let Product { size: [m, k, n], a, b, c, d, strips: [packed_b, packed_a, square] } = self;
         let (most, deep) = (V::REGISTERS / 8 * 3, k.next_multiple_of(T::LANES));
         for first in (0..n).step_by(WIDE) {
             let columns = WIDE.min(n - first);
@@ -133,15 +134,17 @@ impl<T: Float> Kernel<T> for Product<'_, T> {
                     }
                     for s in 0..strips {
                         for p in 0..panels {
-                            let (row, column) = (start + s * r, first + p * wide);
-                            let to = c.0.wrapping_offset(row as isize * c.1 + column as isize * c.2);
+                            let at = [(start + s * r) as isize, (first + p * wide) as isize];
+                            let to = c.0.wrapping_offset(at[0] * c.1 + at[1] * c.2);
+                            let part =
+                                |d: Matrix<T>| (d.0.wrapping_offset(at[0] * d.1 + at[1] * d.2), d.1, d.2);
                             Tile {
                                 k,
                                 a: packed_a.as_ptr().add(s * r * deep),
                                 b: packed_b.as_ptr().add(p * wide * k),
                                 c: (to, c.1, c.2),
+                                d: d.map(part),
                                 live: [r.min(high - s * r), wide.min(columns - p * wide)],
-                                add,
                             }
                             .run(r, q);
                         }
@@ -268,10 +271,10 @@ pub(crate) struct Tile<T> {
     /// `[k][Q·N]`.
     pub(crate) b: *const T,
     pub(crate) c: MatrixMut<T>,
+    /// What it is added to.
+    pub(crate) d: Option<Matrix<T>>,
     /// Rows and columns that `C` has of it.
     pub(crate) live: [usize; 2],
-    /// To what is there.
-    pub(crate) add: bool,
 }
 
 impl<T: Float> Tile<T> {
@@ -298,7 +301,7 @@ impl<T: Float> Tile<T> {
 
     #[inline(always)]
     unsafe fn multiply<V: Lane<T>, const R: usize, const Q: usize>(self) {
-        let Tile { k, mut a, mut b, c: (c, row, column), live: [rows, columns], add } = self;
+        let Tile { k, mut a, mut b, c: (c, row, column), d, live: [rows, columns] } = self;
         // SAFETY: strips hold whole tiles of `k` steps; of `C` only what is there is touched.
         unsafe {
             let mut sum = [[V::zero(); Q]; R];
@@ -321,14 +324,19 @@ impl<T: Float> Tile<T> {
                 a = a.add(R * T::LANES);
                 left -= steps;
             }
-            if column == 1 && columns == Q * V::N {
+            if column == 1 && columns == Q * V::N && d.is_none_or(|d| d.2 <= 1) {
                 for r in 0..R {
                     if r < rows {
                         let to = c.offset(r as isize * row);
                         for q in 0..Q {
-                            let to = to.add(q * V::N);
-                            let y = if add { V::load(to).add(sum[r][q]) } else { sum[r][q] };
-                            y.store(to);
+                            let y = match d {
+                                None => sum[r][q],
+                                Some((d, row, 0)) => V::splat(*d.offset(r as isize * row)).add(sum[r][q]),
+                                Some((d, row, _)) => {
+                                    V::load(d.offset(r as isize * row).add(q * V::N)).add(sum[r][q])
+                                }
+                            };
+                            y.store(to.add(q * V::N));
                         }
                     }
                 }
@@ -341,8 +349,9 @@ impl<T: Float> Tile<T> {
                         sum[r][q].store(numbers.as_mut_ptr().add(q * V::N));
                     }
                     for (j, x) in numbers[..columns].iter().enumerate() {
-                        let to = c.offset(r as isize * row + j as isize * column);
-                        *to = if add { *to + *x } else { *x };
+                        let (r, j) = (r as isize, j as isize);
+                        let d = d.map(|d| *d.0.offset(r * d.1 + j * d.2));
+                        *c.offset(r * row + j * column) = d.map_or(*x, |d| d + *x);
                     }
                 }
             }
@@ -403,7 +412,9 @@ mod tests {
             let ((a, (ar, ac)), (b, (br, bc))) = (matrix(m, k), matrix(k, n));
             let (wide, high) = ((n + gap) as isize, (m + gap) as isize);
             let (cr, cc) = [(wide, 1), (1, high), (2 * wide, 2)][draw(3)];
-            let add = draw(2) == 0;
+            // Nothing, what is there, a column for all columns.
+            let add = draw(3);
+            let column: Vec<T> = (0..m).map(|i| T::from_f64(i as f64)).collect();
             let before: Vec<T> =
                 (0..(m + gap) * (n + gap) * 4).map(|i| T::from_f64((i % 7) as f64)).collect();
             let mut wanted: Vec<f64> = before.iter().map(|x| x.to_f64()).collect();
@@ -412,14 +423,14 @@ mod tests {
                 let sum: f64 =
                     (0..k).map(|l| a[at(ar, ac, i, l)].to_f64() * b[at(br, bc, l, j)].to_f64()).sum();
                 let y = &mut wanted[at(cr, cc, i, j)];
-                *y = if add { *y + sum } else { sum };
+                *y = [0.0, *y, i as f64][add] + sum;
             }
             on_every_isa(|| {
                 let mut c = before.clone();
+                let (to, a, b) = ((c.as_mut_ptr(), cr, cc), (a.as_ptr(), ar, ac), (b.as_ptr(), br, bc));
+                let d = [None, Some((to.0.cast_const(), cr, cc)), Some((column.as_ptr(), 1, 0))][add];
                 // SAFETY: the strides stay inside the vectors.
-                unsafe {
-                    gemm([m, k, n], (a.as_ptr(), ar, ac), (b.as_ptr(), br, bc), (c.as_mut_ptr(), cr, cc), add)
-                };
+                unsafe { gemm([m, k, n], a, b, to, d) };
                 let same = c.iter().zip(&wanted).all(|(c, w)| c.to_f64() == *w);
                 assert!(same, "{m}×{k}×{n}, A {ar} {ac}, B {br} {bc}, C {cr} {cc}, add {add}");
             });

@@ -103,6 +103,16 @@ pub(crate) unsafe trait Lane<T: Float>: Copy {
             Self::load(x.as_ptr())
         }
     }
+    /// The numbers at `p`, `p + 2`, `p + 4`, …; what lies behind the last of them is read too.
+    #[inline(always)]
+    unsafe fn load_second(p: *const T) -> Self {
+        let mut x = [T::ZERO; 16];
+        // SAFETY: the caller's pointer is good for twice `N` numbers, and `x` has room for `N`.
+        unsafe {
+            (0..Self::N).for_each(|i| x[i] = *p.add(2 * i));
+            Self::load(x.as_ptr())
+        }
+    }
     /// Put the first `n` numbers, at most [`Lane::N`], at `p`.
     #[inline(always)]
     unsafe fn store_first(self, p: *mut T, n: usize) {
@@ -358,6 +368,15 @@ lane!(__m256: f32, 8, 16, _mm256_setzero_ps _mm256_set1_ps _mm256_loadu_ps _mm25
             _mm256_mul_ps(_mm256_mul_ps(self, power(half)), power(_mm256_sub_epi32(whole, half)))
         }
     }
+    #[inline(always)]
+    unsafe fn load_second(p: *const f32) -> Self {
+        // SAFETY: the caller's.
+        unsafe {
+            // Pairs of each half, then the pairs in order.
+            let pairs = _mm256_shuffle_ps::<0b10_00_10_00>(_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8)));
+            _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(pairs)))
+        }
+    }
 );
 #[cfg(target_arch = "x86_64")]
 lane!(__m256d: f64, 4, 16, _mm256_setzero_pd _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_add_pd
@@ -373,6 +392,14 @@ lane!(__m512: f32, 16, 32, _mm512_setzero_ps _mm512_set1_ps _mm512_loadu_ps _mm5
     unsafe fn scale(self, n: Self) -> Self {
         // SAFETY: the caller's.
         unsafe { _mm512_scalef_ps(self, n) }
+    }
+    #[inline(always)]
+    unsafe fn load_second(p: *const f32) -> Self {
+        // SAFETY: the caller's.
+        unsafe {
+            let places = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            _mm512_permutex2var_ps(_mm512_loadu_ps(p), places, _mm512_loadu_ps(p.add(16)))
+        }
     }
     #[inline(always)]
     unsafe fn load_first(p: *const f32, n: usize) -> Self {
@@ -631,6 +658,8 @@ mod tests {
                     .mul_add(V::splat(from[2]), V::zero().add(V::splat(T::from_f64(1.0))))
                     .store(y.as_mut_ptr());
                 (0..V::N).for_each(|i| assert_eq!(y[i].to_f64(), 3.0 * (i + 1) as f64 + 1.0));
+                V::load_second(from[1..].as_ptr()).store(y.as_mut_ptr());
+                (0..V::N).for_each(|i| assert_eq!(y[i].to_f64(), (2 * i + 2) as f64));
             }
         }
     }

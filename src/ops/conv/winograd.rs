@@ -590,13 +590,14 @@ impl Kernel<f32> for Correlate<'_> {
                             let a = e * matrix + ((first / r + strip) * deep + start) * r;
                             let b = e * inputs + (panel * from + start) * wide;
                             let c = e * products + strip * r * columns + panel * wide;
+                            let c = m[c..].as_mut_ptr();
                             let tile = Tile {
                                 k: DEEP.min(from - start),
                                 a: packed[a..].as_ptr(),
                                 b: v[b..].as_ptr(),
-                                c: (m[c..].as_mut_ptr(), columns as isize, 1),
+                                c: (c, columns as isize, 1),
+                                d: (start > 0).then_some((c.cast_const(), columns as isize, 1)),
                                 live: [r.min(count - strip * r), wide],
-                                add: start > 0,
                             };
                             // SAFETY: strips hold whole tiles.
                             unsafe { tile.run(r, 2) };
@@ -775,13 +776,14 @@ impl Kernel<f32> for Products<'_> {
                         let to = sums + strip * r * row + panel * wide;
                         all.at(to + (live - 1) * row + wide);
                         for start in (0..deep).step_by(DEEP) {
+                            let add = start > 0 || block > begin || number > 0;
                             let tile = Tile {
                                 k: DEEP.min(deep - start),
                                 a: a[e * cotangents + (strip * deep + start) * r..].as_ptr(),
                                 b: v[e * inputs + (panel * deep + start) * wide..].as_ptr(),
                                 c: (all.at(to), row as isize, 1),
+                                d: add.then(|| (all.at(to).cast_const(), row as isize, 1)),
                                 live: [live, wide],
-                                add: start > 0 || block > begin || number > 0,
                             };
                             // SAFETY: strips hold whole tiles; these rows of the group's sums are this task's alone.
                             unsafe { tile.run(r, 2) };

@@ -179,7 +179,9 @@ unsafe fn tile<T: Float>([m, k, n]: [usize; 3], a: At<T>, b: At<T>, c: Tile<T>) 
         let (ka, kb) = (start as isize * a.1[1], start as isize * b.1[0]);
         let (a, b) = ((a.0.wrapping_offset(ka), a.1[0], a.1[1]), (b.0.wrapping_offset(kb), b.1[0], b.1[1]));
         // SAFETY: the caller's.
-        unsafe { gemm([m, SLICE.min(k - start), n], a, b, (c.0, c.1, 1), start > 0) };
+        unsafe {
+            gemm([m, SLICE.min(k - start), n], a, b, (c.0, c.1, 1), (start > 0).then_some((c.0, c.1, 1)))
+        };
     }
 }
 
