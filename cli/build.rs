@@ -1,10 +1,16 @@
-//! Packs the book for `cotangent book`: chapters in the order of the table of contents, then pictures.
+//! Links the program at a fixed address, and packs the book for `cotangent book`: chapters in the order of the table of
+//! contents, then pictures.
 
 use std::{env, fs, io::Write, path::Path};
 
 use flate2::{Compression, write::GzEncoder};
 
 fn main() {
+    // At a fixed address the program needs no table of its 30,000 pointers: 0.6 MB less, and nothing to move at start.
+    let system = env::var("CARGO_CFG_TARGET_OS").expect("cargo says for what");
+    if system == "linux" {
+        println!("cargo::rustc-link-arg-bin=cotangent=-no-pie");
+    }
     let book = Path::new("../book/src");
     println!("cargo::rerun-if-changed={}", book.display());
     let read = |name: &str| {
