@@ -30,7 +30,7 @@ pub(crate) const SLICE: usize = 512;
 const HIGH: usize = 120;
 const WIDE: usize = 512;
 /// The most rows of a tile and the most numbers of one of its rows, on any instruction set.
-const ROWS: usize = 24;
+const ROWS: usize = 12;
 const COLUMNS: usize = 32;
 
 thread_local! {
@@ -123,7 +123,11 @@ impl<T: Float> Kernel<T> for Product<'_, T> {
                     let r = if q == 2 && high > most {
                         strip_rows(high, V::REGISTERS)
                     } else {
-                        tile_rows(high.div_ceil(high.div_ceil(most * 2 / q)), V::REGISTERS, q)
+                        tile_rows(
+                            high.div_ceil(high.div_ceil(if q == 1 { ROWS } else { most })),
+                            V::REGISTERS,
+                            q,
+                        )
                     };
                     let strips = high.div_ceil(r);
                     for s in 0..strips {
@@ -160,7 +164,6 @@ fn tile_rows(rows: usize, registers: usize, q: usize) -> usize {
     let all: &[usize] = match (registers, q) {
         (32, 2) => &[2, 4, 6, 8, 12],
         (_, 2) => &[2, 4, 6],
-        (32, _) => &[2, 6, 12, 24],
         _ => &[2, 6, 12],
     };
     *all.iter().find(|r| **r >= rows).unwrap_or(&all[all.len() - 1])
@@ -286,7 +289,6 @@ impl<T: Float> Tile<T> {
     pub(crate) unsafe fn run(self, r: usize, q: usize) {
         let isa = current();
         match (r, q) {
-            (24, 1) => dispatch_on(isa, Large::<T, 24, 1>(self)),
             (12, 2) => dispatch_on(isa, Large::<T, 12, 2>(self)),
             (8, 2) => dispatch_on(isa, Large::<T, 8, 2>(self)),
             (12, 1) => dispatch_on(isa, Small::<T, 12, 1>(self)),

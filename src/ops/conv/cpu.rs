@@ -1063,7 +1063,7 @@ impl<T: Float> Kernel<T> for Direct<'_, T> {
                 // SAFETY: the register set is the caller's; positions and rows are those of the sizes.
                 unsafe {
                     match r {
-                        8 => self.tile::<V, 8>(o, live, at),
+                        8 if V::REGISTERS == 32 => self.tile::<V, 8>(o, live, at),
                         6 => self.tile::<V, 6>(o, live, at),
                         _ => self.tile::<V, 2>(o, live, at),
                     }
