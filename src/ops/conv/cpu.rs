@@ -162,8 +162,9 @@ impl Conv {
     }
     /// Is laying out windows dearer than computing what lies between the rows of the result?
     fn is_direct(&self) -> bool {
-        let little = self.macs() < SPLIT && self.window() <= SLICE;
-        little && self.stride == [1, 1] && !self.pointwise() && self.frame()[1] <= 2 * self.ow
+        let little = self.macs() < SPLIT && self.window() <= SLICE && self.stride == [1, 1];
+        let [high, wide] = self.frame();
+        little && !self.pointwise() && wide <= 2 * self.ow && high <= 4 * self.oh
     }
 
     fn blocks<T: Float>(&self) -> usize {
