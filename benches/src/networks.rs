@@ -42,7 +42,7 @@ pub(crate) const NETWORKS: &[Network] = &[
         about: "LeNet-5 with ReLU and max pooling",
         build: |rng| Arc::new(LeNet5::new(rng)),
         examples: Examples::Mnist,
-        batches: &[(32, 0.01), (64, 0.02), (256, 0.05), (1024, 0.05)],
+        batches: &[(32, 0.01), (64, 0.02), (256, 0.05), (1024, 0.02)],
     },
     Network {
         name: "lenet1998",
