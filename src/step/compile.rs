@@ -616,9 +616,8 @@ impl Compiler {
         let update = |(cell, new): &(Arc<Cell>, usize)| {
             let old = self.p.reads.iter().find(|r| r.0.id == cell.id)?.1;
             let fresh = self.fresh.iter().position(|f| f.0 == *new)?;
-            let alone = self.p.writes.iter().filter(|w| w.1 == *new).count() == 1
-                && !self.p.outputs.contains(new)
-                && self.p.slots[old].bytes() == self.p.slots[*new].bytes();
+            let alone =
+                self.p.writes.iter().filter(|w| w.1 == *new).count() == 1 && !self.p.outputs.contains(new);
             let reader = user(self.whole[&old].0, |c| c.inputs.iter().collect())?;
             let writer = user(self.fresh[fresh].1, |c| c.outputs.iter().map(|o| &o.0).collect())?;
             (alone && reader == writer).then(|| Update { cell: cell.clone(), old, fresh })

@@ -17,7 +17,6 @@ const AHEAD: usize = 2 * TILE;
 
 /// One operation; its bits are those of the operation of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub(crate) enum Verb {
     Add,
     Sub,

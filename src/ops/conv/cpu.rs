@@ -1265,29 +1265,32 @@ unsafe fn product<T: Float>(
 }
 
 /// `f(where it lies in the tile's row, output row, output columns)` for every run of the positions in one output row.
+#[inline(always)]
 fn windows(conv: &Conv, at: &Range<usize>, mut f: impl FnMut(Range<usize>, usize, Range<usize>)) {
-    let mut start = at.start;
+    let (mut start, mut p, mut q) = (at.start, at.start / conv.ow, at.start % conv.ow);
     while start < at.end {
-        let (p, q) = (start / conv.ow, start % conv.ow);
-        let end = at.end.min((p + 1) * conv.ow);
-        f(start - at.start..end - at.start, p, q..q + end - start);
-        start = end;
+        let n = (conv.ow - q).min(at.end - start);
+        f(start - at.start..start - at.start + n, p, q..q + n);
+        (start, p, q) = (start + n, p + 1, 0);
     }
 }
 
-/// For output row `p` and columns `q`, and kernel cell (u, v): the columns of `q` that read inside, and where the
-/// first of them reads in the plane.
-fn window(conv: &Conv, p: usize, q: &Range<usize>, u: usize, v: usize) -> Option<(Range<usize>, usize)> {
+/// For output row `p` and columns `q`, kernel row `u`, and a kernel column's [`reach`]: the columns of `q` that read
+/// inside, and where the first of them reads in the plane.
+#[inline(always)]
+fn window(
+    conv: &Conv,
+    p: usize,
+    q: &Range<usize>,
+    u: usize,
+    (reach, first): &(Range<usize>, usize),
+) -> Option<(Range<usize>, usize)> {
     let row = (p * conv.stride[0] + u * conv.dilation[0]) as isize - conv.padding[0][0] as isize;
-    if row < 0 || row as usize >= conv.h {
+    let inside = reach.start.max(q.start)..reach.end.min(q.end);
+    if row < 0 || row as usize >= conv.h || inside.is_empty() {
         return None;
     }
-    let (inside, _) = reach(conv, v);
-    let inside = inside.start.max(q.start)..inside.end.min(q.end);
-    if inside.is_empty() {
-        return None;
-    }
-    let column = inside.start * conv.stride[1] + v * conv.dilation[1] - conv.padding[1][0];
+    let column = first + (inside.start - reach.start) * conv.stride[1];
     Some((inside, row as usize * conv.w + column))
 }
 
@@ -1313,54 +1316,35 @@ impl<T: Float> Kernel<T> for Unfold<'_, T> {
         for (row, tile) in tile.chunks_exact_mut(width).enumerate() {
             let tile = &mut tile[first..first + at.len()];
             let (c, u, v) = (row / (conv.kh * conv.kw), row / conv.kw % conv.kh, row % conv.kw);
-            let x = &x[c * plane..(c + 1) * plane];
-            let (all, start) = reach(conv, v);
-            let mut p = at.start / conv.ow;
-            while p * conv.ow < at.end {
-                let line = p * conv.ow;
-                // Positions `q` of this output row; of them, those that read inside.
-                let q = at.start.max(line) - line..at.end.min(line + conv.ow) - line;
-                let into = &mut tile[line + q.start - at.start..line + q.end - at.start];
-                let i = (p * conv.stride[0] + u * conv.dilation[0]) as isize - conv.padding[0][0] as isize;
-                let read = if i < 0 || i as usize >= conv.h {
-                    0..0
-                } else {
-                    q.start.max(all.start)..q.end.min(all.end)
-                };
-                p += 1;
-                if read.is_empty() {
-                    into.fill(T::ZERO);
-                    continue;
-                }
-                let from = &x[i as usize * conv.w + start + (read.start - all.start) * s..];
-                let n = read.len();
-                assert!((n - 1) * s < from.len() && n <= into.len());
-                into[..read.start - q.start].iter_mut().for_each(|x| *x = T::ZERO);
-                into[read.end - q.start..].iter_mut().for_each(|x| *x = T::ZERO);
-                let into = into[read.start - q.start..].as_mut_ptr();
+            let (x, reach) = (&x[c * plane..(c + 1) * plane], reach(conv, v));
+            windows(conv, at, |run, p, q| {
+                let tile = &mut tile[run];
+                let Some((inside, from)) = window(conv, p, &q, u, &reach) else { return tile.fill(T::ZERO) };
+                let (before, rest) = tile.split_at_mut(inside.start - q.start);
+                let (into, after) = rest.split_at_mut(inside.len());
+                before.iter_mut().chain(after).for_each(|x| *x = T::ZERO);
+                let (from, n) = (&x[from..], into.len());
+                assert!((n - 1) * s < from.len(), "a row ends inside its plane");
+                let into = into.as_mut_ptr();
                 // SAFETY: `n` numbers are there on either side, `s` apart where they are read.
                 unsafe {
-                    match s {
-                        1 => {
-                            let whole = n / V::N * V::N;
-                            for j in (0..whole).step_by(V::N) {
-                                V::load(from.as_ptr().add(j)).store(into.add(j));
-                            }
-                            if whole < n {
-                                V::load_first(from.as_ptr().add(whole), n - whole)
-                                    .store_first(into.add(whole), n - whole);
-                            }
-                        }
-                        _ => {
-                            let whole = if s == 2 { (from.len() / 2).min(n) / V::N * V::N } else { 0 };
-                            for j in (0..whole).step_by(V::N) {
-                                V::load_second(from.as_ptr().add(2 * j)).store(into.add(j));
-                            }
-                            (whole..n).for_each(|j| *into.add(j) = *from.as_ptr().add(s * j));
-                        }
+                    let whole = match s {
+                        1 => n / V::N * V::N,
+                        2 => (from.len() / 2).min(n) / V::N * V::N,
+                        _ => 0,
+                    };
+                    for j in (0..whole).step_by(V::N) {
+                        let from = from.as_ptr().add(j * s);
+                        if s == 1 { V::load(from) } else { V::load_second(from) }.store(into.add(j));
+                    }
+                    if s == 1 && whole < n {
+                        let rest = V::load_first(from.as_ptr().add(whole), n - whole);
+                        rest.store_first(into.add(whole), n - whole);
+                    } else {
+                        (whole..n).for_each(|j| *into.add(j) = *from.as_ptr().add(s * j));
                     }
                 }
-            }
+            });
         }
     }
 }
@@ -1371,9 +1355,9 @@ fn col2im<T: Float>(conv: &Conv, tile: &[T], at: &Range<usize>, x: &mut [T], [wi
     for (row, tile) in tile.chunks_exact(width).enumerate() {
         let tile = &tile[first..first + at.len()];
         let (c, u, v) = (row / (conv.kh * conv.kw), row / conv.kw % conv.kh, row % conv.kw);
-        let plane = &mut x[c * conv.h * conv.w..(c + 1) * conv.h * conv.w];
+        let (plane, reach) = (&mut x[c * conv.h * conv.w..(c + 1) * conv.h * conv.w], reach(conv, v));
         windows(conv, at, |run, p, q| {
-            let Some((inside, to)) = window(conv, p, &q, u, v) else { return };
+            let Some((inside, to)) = window(conv, p, &q, u, &reach) else { return };
             let tile = &tile[run][inside.start - q.start..inside.end - q.start];
             if s == 1 {
                 tile.iter().zip(&mut plane[to..]).for_each(|(t, x)| *x += *t);
