@@ -459,7 +459,7 @@ mod tests {
             let error = Checkpoint::read(&path).unwrap_err();
             assert!(error.title().contains("its own checksum"), "{error}");
         }
-        // A second tensor of one name: its entry again,.
+        // A second tensor of one name: its entry again.
         let n = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
         let header = std::str::from_utf8(&whole[8..8 + n]).unwrap().trim_end();
         let again = format!(

@@ -144,20 +144,23 @@ impl Taken {
 
     /// By content, whatever the name says.
     fn kind(&self, about: &About) -> Taking {
-        let is_set = self.bytes.starts_with(&[0, 0])
-            || self.bytes.starts_with(&[0x1f, 0x8b])
-            || self.bytes.starts_with(b"PK")
-            || self.bytes.starts_with(b"\x93NUMPY")
-            || self.is_cifar(about);
+        let is_set = self.bytes.starts_with(&[0, 0]) || self.is_marked() || self.is_cifar(about);
         match self.is_folder || (!is_set && about.input_shape.len() == 3) {
             true => Taking::Pictures,
             false => Taking::Set,
         }
     }
 
-    /// Its files have no mark: what is no picture is one of them, for a network that was trained on such.
+    /// Does it begin as gzip, ZIP or NPY do?
+    fn is_marked(&self) -> bool {
+        let marks: [&[u8]; 3] = [&[0x1f, 0x8b], b"PK", b"\x93NUMPY"];
+        marks.iter().any(|mark| self.bytes.starts_with(mark))
+    }
+
+    /// Its files have no mark: what has none is one of them, for a network that was trained on such.
     fn is_cifar(&self, about: &About) -> bool {
-        about.config.data.name.kind() == Some(Kind::Cifar10) && Format::of(&self.bytes).is_none()
+        let known = self.is_marked() || Format::of(&self.bytes).is_some();
+        about.config.data.name.kind() == Some(Kind::Cifar10) && !known
     }
 
     /// A picture, or all in a folder.
@@ -176,8 +179,7 @@ impl Taken {
         let known = Known::of(about, true);
         let file = self.path.display().to_string();
         let starts = |with: &[u8]| self.bytes.starts_with(with);
-        let is_cifar =
-            self.is_cifar(about) && !starts(b"PK") && !starts(b"\x93NUMPY") && !starts(&[0x1f, 0x8b]);
+        let is_cifar = self.is_cifar(about);
         let is_idx = !is_cifar && (starts(&[0, 0]) || starts(&[0x1f, 0x8b]));
         let spooled =
             (self.is_stdin() && (is_idx || is_cifar || starts(b"PK"))).then(|| Spooled::new(&self.bytes));

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::PRESETS;
+
 /// What may stand for a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
@@ -56,7 +58,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("threads", Count, "worker threads; 0 is one for each core"),
     key(
         "preset",
-        Names(&["quick", "small", "imbalanced"]),
+        Names(&[PRESETS[0].0, PRESETS[1].0, PRESETS[2].0]),
         "a trial, some hundred examples, rare classes; all else goes over it",
     ),
     key("data.name", Text, "mnist, wafer, folder:DIR, csv:FILE, npz:FILE, idx:DIR, cifar10:DIR"),
