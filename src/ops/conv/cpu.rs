@@ -6,8 +6,9 @@
 //!   side by side, one per SIMD lane, so that every channel count, stride and dilation runs at the speed of the
 //!   multiply-add units. Each example's result is one chain of multiply-adds over the taps.
 //! * **depthwise** — one input channel per group: a direct loop over rows.
-//! * **direct** — few examples, little work, windows that move by one: a row of the output is a row of the padded input
-//!   for each tap, so a stretch of positions stays in registers while it walks along the taps. Forward only.
+//! * **direct** — few examples and little work, or few channels of a large image: where windows move by one, a row of the
+//!   output is a row of the padded input for each tap, so a stretch of positions stays in registers while it walks along
+//!   the taps. Rows and columns of other strides are dealt by their remainders first. Forward only.
 //! * **gemm** — windows are laid out as a matrix (im2col), a tile of positions at a time; a 1×1 convolution is
 //!   such a matrix already.
 //!
@@ -155,16 +156,28 @@ impl Conv {
         }
     }
 
-    /// Rows and columns of the input with its zeros, as far as windows that move by one read them.
-    fn frame(&self) -> [usize; 2] {
-        let [d0, d1] = self.dilation;
-        [self.oh + (self.kh - 1) * d0, self.ow + (self.kw - 1) * d1]
+    /// A convolution whose windows are what ours read of the input, its zeros included, a plane for every remainder of
+    /// row and column by the stride: within one, windows move by one.
+    fn frame(&self) -> Self {
+        let kernel = [self.kh, self.kw];
+        let reach: [usize; 2] = std::array::from_fn(|i| (kernel[i] - 1) * self.dilation[i]);
+        let [kh, kw] = std::array::from_fn(|i| self.stride[i].min(reach[i] + 1));
+        let (oh, ow) = (self.oh + reach[0] / self.stride[0], self.ow + reach[1] / self.stride[1]);
+        Conv { kh, kw, dilation: [1, 1], oh, ow, ..*self }
     }
     /// Is laying out windows dearer than computing what lies between the rows of the result?
     fn is_direct(&self) -> bool {
-        let little = self.macs() < SPLIT && self.window() <= SLICE && self.stride == [1, 1];
-        let [high, wide] = self.frame();
-        little && !self.pointwise() && wide <= 2 * self.ow && high <= 4 * self.oh
+        if self.pointwise() || self.window() > SLICE {
+            return false;
+        }
+        let frame = self.frame();
+        if self.macs() < SPLIT {
+            return frame.ow <= 2 * self.ow && frame.oh <= 4 * self.oh;
+        }
+        // A stretch that fits, few columns in vain, and a matrix of windows that is large beside input and result.
+        let least = frame.window() * (1 + frame.oh - self.oh) * frame.ow;
+        let large = self.window() >= 2 * frame.window() && 2 * self.window() >= self.per_group()[1];
+        least <= FRAME && 8 * frame.ow <= 9 * self.ow && large
     }
 
     fn blocks<T: Float>(&self) -> usize {
@@ -179,7 +192,8 @@ pub(crate) fn forward_scratch<T: Float>(conv: &Conv) -> usize {
     match conv.road::<T>(Pass::Forward) {
         Road::Lanes => Walk::scratch::<T>(conv, Pass::Forward),
         Road::Direct => {
-            direct_sizes(conv).into_iter().map(room::<T>).sum::<usize>() + room::<usize>(conv.window())
+            let [tasks, stretch, result] = direct_sizes(conv);
+            tasks * (room::<T>(stretch) + room::<T>(result))
         }
         Road::Gemm => forward_gemm_tiles(conv).scratch::<T>(),
         _ => 0,
@@ -1032,94 +1046,27 @@ fn depthwise_weight<T: Float>(conv: &Conv, x: &[T], g: &[T], dw: &mut [T], scrat
 
 /// Positions that are computed at a time, on any instruction set.
 const AT_A_TIME: usize = 32;
+/// Channels of the result that are computed at a time at most.
+const CHANNELS: usize = 8;
+/// Elements of a framed stretch of an image: about a first-level cache.
+const FRAME: usize = 1 << 14;
 
-/// Elements of the framed input, with what a last read takes beyond it, and of the result between whose rows others lie.
-fn direct_sizes(conv: &Conv) -> [usize; 2] {
-    let ([cg, og], [high, wide]) = (conv.per_group(), conv.frame());
-    [cg * high * wide + AT_A_TIME, og * (conv.oh * wide).next_multiple_of(AT_A_TIME)]
+/// Rows of the result that are computed from one framed stretch.
+fn direct_rows(conv: &Conv) -> usize {
+    let frame = conv.frame();
+    let fit = (FRAME / (frame.window() * frame.ow)).saturating_sub(frame.oh - conv.oh);
+    let tasks = if conv.macs() < SPLIT { 1 } else { GROUPS.div_ceil(conv.n * conv.groups) };
+    fit.clamp(1, conv.oh.div_ceil(tasks))
 }
 
-/// One image, one group: `result[o][f] = Σ_t w[o,t] · framed[f + tap[t]]` for `f = p·wide + q`, of which `q < ow` is
-/// kept.
-struct Direct<'a, T> {
-    conv: &'a Conv,
-    framed: &'a [T],
-    taps: &'a [usize],
-    w: &'a [T],
-    bias: Option<&'a [T]>,
-    result: &'a mut [T],
-    y: &'a mut [T],
-}
-
-impl<T: Float> Kernel<T> for Direct<'_, T> {
-    #[inline(always)]
-    unsafe fn run<V: Lane<T>>(mut self) {
-        let ([_, og], [_, wide]) = (self.conv.per_group(), self.conv.frame());
-        let rows: &[usize] = if V::REGISTERS == 32 { &[2, 6, 8] } else { &[2, 6] };
-        let mut o = 0;
-        while o < og {
-            let r = *rows.iter().find(|r| **r >= og - o).unwrap_or(&rows[rows.len() - 1]);
-            let live = r.min(og - o);
-            for at in (0..(self.conv.oh - 1) * wide + self.conv.ow).step_by(2 * V::N) {
-                // SAFETY: the register set is the caller's; positions and rows are those of the sizes.
-                unsafe {
-                    match r {
-                        8 if V::REGISTERS == 32 => self.tile::<V, 8>(o, live, at),
-                        6 => self.tile::<V, 6>(o, live, at),
-                        _ => self.tile::<V, 2>(o, live, at),
-                    }
-                }
-            }
-            o += r;
-        }
-        let (ow, each) = (self.conv.ow, self.result.len() / og);
-        for (row, y) in self.y.chunks_exact_mut(ow).enumerate() {
-            let (o, p) = (row / self.conv.oh, row % self.conv.oh);
-            let from = &self.result[o * each + p * wide..][..ow];
-            // SAFETY: `ow` numbers on either side.
-            unsafe {
-                let bias = V::splat(self.bias.map_or(T::ZERO, |b| b[o]));
-                let (from, y, whole) = (from.as_ptr(), y.as_mut_ptr(), ow / V::N * V::N);
-                for q in (0..whole).step_by(V::N) {
-                    bias.add(V::load(from.add(q))).store(y.add(q));
-                }
-                let rest = V::load_first(from.add(whole), ow - whole);
-                bias.add(rest).store_first(y.add(whole), ow - whole);
-            }
-        }
-    }
-}
-
-impl<T: Float> Direct<'_, T> {
-    /// `R` channels from `o` on, of which `live` are there, at two registers of positions from `at` on.
-    ///
-    /// # Safety
-    /// The processor has the registers.
-    #[inline(always)]
-    unsafe fn tile<V: Lane<T>, const R: usize>(&mut self, o: usize, live: usize, at: usize) {
-        let k = self.taps.len();
-        let last = self.taps[k - 1] + at + 2 * V::N;
-        let (each, og) = (self.result.len() / (self.w.len() / k), self.w.len() / k);
-        assert!(last <= self.framed.len() && o + live <= og && at + 2 * V::N <= each);
-        // SAFETY: the last tap is the farthest; rows and positions by the check above.
-        unsafe {
-            let mut sum = [[V::zero(); 2]; R];
-            let rows: [*const T; R] = std::array::from_fn(|r| self.w.as_ptr().add((o + r.min(live - 1)) * k));
-            for (t, tap) in self.taps.iter().enumerate() {
-                let from = self.framed.as_ptr().add(at + tap);
-                let x = [V::load(from), V::load(from.add(V::N))];
-                for r in 0..R {
-                    let w = V::splat(*rows[r].add(t));
-                    sum[r] = [w.mul_add(x[0], sum[r][0]), w.mul_add(x[1], sum[r][1])];
-                }
-            }
-            for r in 0..live {
-                let to = self.result.as_mut_ptr().add((o + r) * each + at);
-                sum[r][0].store(to);
-                sum[r][1].store(to.add(V::N));
-            }
-        }
-    }
+/// Tasks, and elements that each has to itself: of a framed stretch, with what a last read takes beyond it, and of some
+/// channels of its result, between whose rows others lie.
+fn direct_sizes(conv: &Conv) -> [usize; 3] {
+    let (frame, rows) = (conv.frame(), direct_rows(conv));
+    let items = conv.n * conv.groups * conv.oh.div_ceil(rows);
+    let tasks = if conv.macs() < SPLIT { 1 } else { items.min(GROUPS) };
+    let stretch = frame.window() * (rows + frame.oh - conv.oh) * frame.ow + AT_A_TIME;
+    [tasks, stretch, CHANNELS * (rows * frame.ow).next_multiple_of(AT_A_TIME)]
 }
 
 fn forward_direct<T: Float>(
@@ -1130,25 +1077,120 @@ fn forward_direct<T: Float>(
     y: &mut [T],
     scratch: &mut [u8],
 ) {
-    let ([cg, og], [high, wide], k) = (conv.per_group(), conv.frame(), conv.window());
-    let mut scratch = Scratch::new(scratch);
-    let [framed, result] = direct_sizes(conv).map(|n| scratch.take::<T>(n));
-    let taps = scratch.take::<usize>(k);
+    let ([cg, og], all, k) = (conv.per_group(), conv.positions(), conv.window());
+    let (frame, rows, [tasks, stretch, result]) = (conv.frame(), direct_rows(conv), direct_sizes(conv));
+    let (wide, high) = (frame.ow, rows + frame.oh - conv.oh);
+    // Where each weight reads, from its position's first cell.
+    let mut taps = [0; SLICE];
     for (tap, (c, u, v)) in taps.iter_mut().zip(triples(cg, conv.kh, conv.kw)) {
-        *tap = (c * high + u * conv.dilation[0]) * wide + v * conv.dilation[1];
+        let ([u, v], [s, t]) = ([u * conv.dilation[0], v * conv.dilation[1]], conv.stride);
+        let plane = (c * frame.kh + u % s) * frame.kw + v % t;
+        *tap = (plane * high + u / s) * wide + v / t;
     }
-    framed.fill(T::ZERO);
-    let [top, left] = conv.padding.map(|p| p[0]);
-    let (rows, columns) = (conv.h.min(high.saturating_sub(top)), conv.w.min(wide.saturating_sub(left)));
-    for (i, y) in y.chunks_exact_mut(og * conv.positions()).enumerate() {
-        for (c, p) in (0..cg).flat_map(|c| (0..rows).map(move |p| (c, p))) {
-            let from = ((i * cg + c) * conv.h + p) * conv.w;
-            let to = (c * high + top + p) * wide + left;
-            framed[to..to + columns].copy_from_slice(&x[from..from + columns]);
+    let (taps, cuts, bytes) = (&taps[..k], conv.oh.div_ceil(rows), room::<T>(stretch) + room::<T>(result));
+    let farthest = taps.iter().copied().fold(0, usize::max);
+    let (own, y) = (Parts::new(scratch), Parts::new(y));
+    parallel(tasks, |task| {
+        // SAFETY: every task has bytes of its own.
+        let mut own = Scratch::new(unsafe { own.slice(task * bytes..(task + 1) * bytes) });
+        let (framed, result) = (own.take::<T>(stretch), own.take::<T>(result));
+        for item in share(conv.n * conv.groups * cuts, tasks, task) {
+            let (image, first) = (item / cuts, item % cuts * rows);
+            let rows = rows.min(conv.oh - first);
+            let at = first * wide..(first + rows + frame.oh - conv.oh) * wide;
+            let x = &x[image * cg * conv.h * conv.w..][..cg * conv.h * conv.w];
+            im2col(&frame, x, &at, &mut framed[..stretch - AT_A_TIME], [high * wide, 0]);
+            let o = image % conv.groups * og;
+            let (w, bias) = (&w[o * k..(o + og) * k], bias.map(|bias| &bias[o..o + og]));
+            y.at((image * og + og) * all);
+            let y = y.at(image * og * all + first * conv.ow);
+            dispatch::<T>(Direct { conv, framed, wide, rows, taps, farthest, w, bias, result, y });
         }
-        let group = i % conv.groups * og;
-        let (w, bias) = (&w[group * k..(group + og) * k], bias.map(|b| &b[group..group + og]));
-        dispatch::<T>(Direct { conv, framed, taps, w, bias, result, y });
+    });
+}
+
+/// `y[o][p][q] = b[o] + Σ_t w[o,t] · framed[p·wide + q + tap[t]]` for `rows` rows; of `wide` columns `ow` are kept.
+struct Direct<'a, T> {
+    conv: &'a Conv,
+    framed: &'a [T],
+    wide: usize,
+    rows: usize,
+    taps: &'a [usize],
+    farthest: usize,
+    w: &'a [T],
+    bias: Option<&'a [T]>,
+    result: &'a mut [T],
+    y: *mut T,
+}
+
+impl<T: Float> Kernel<T> for Direct<'_, T> {
+    #[inline(always)]
+    unsafe fn run<V: Lane<T>>(mut self) {
+        let ([_, og], ow, all) = (self.conv.per_group(), self.conv.ow, self.conv.positions());
+        let (each, whole) = (self.result.len() / CHANNELS, ow / V::N * V::N);
+        let most = if V::REGISTERS == 32 { CHANNELS } else { 6 };
+        let mut o = 0;
+        while o < og {
+            let r = [2, 6, 8].into_iter().find(|&r| r >= (og - o).min(most)).unwrap_or(most);
+            for at in (0..(self.rows - 1) * self.wide + ow).step_by(2 * V::N) {
+                // SAFETY: the register set is the caller's; channels and positions are there.
+                unsafe {
+                    match r {
+                        8 if V::REGISTERS == 32 => self.tile::<V, 8>(o, at),
+                        6 => self.tile::<V, 6>(o, at),
+                        _ => self.tile::<V, 2>(o, at),
+                    }
+                }
+            }
+            for (o, from) in (o..og.min(o + r)).zip(self.result.chunks_exact(each)) {
+                for (p, from) in from.chunks(self.wide).take(self.rows).enumerate() {
+                    let from = from[..ow].as_ptr();
+                    // SAFETY: `ow` numbers on either side; these of `y` are this task's alone.
+                    unsafe {
+                        let bias = V::splat(self.bias.map_or(T::ZERO, |b| b[o]));
+                        let y = self.y.add(o * all + p * ow);
+                        for q in (0..whole).step_by(V::N) {
+                            bias.add(V::load(from.add(q))).store(y.add(q));
+                        }
+                        let rest = V::load_first(from.add(whole), ow - whole);
+                        bias.add(rest).store_first(y.add(whole), ow - whole);
+                    }
+                }
+            }
+            o += r;
+        }
+    }
+}
+
+impl<T: Float> Direct<'_, T> {
+    /// At most `R` channels from `o` on, at two registers of positions from `at` on.
+    ///
+    /// # Safety
+    /// The processor has the registers.
+    #[inline(always)]
+    unsafe fn tile<V: Lane<T>, const R: usize>(&mut self, o: usize, at: usize) {
+        let (k, each) = (self.taps.len(), self.result.len() / CHANNELS);
+        let last = self.w.len() / k - 1;
+        assert!(R <= CHANNELS && o <= last && at + 2 * V::N <= each);
+        assert!(self.farthest + at + 2 * V::N <= self.framed.len());
+        // SAFETY: no tap reads beyond the farthest; rows and positions by the checks above.
+        unsafe {
+            let mut sum = [[V::zero(); 2]; R];
+            let rows: [*const T; R] = std::array::from_fn(|r| self.w.as_ptr().add((o + r).min(last) * k));
+            for (t, tap) in self.taps.iter().enumerate() {
+                let from = self.framed.as_ptr().add(at + tap);
+                let x = [V::load(from), V::load(from.add(V::N))];
+                for r in 0..R {
+                    let w = V::splat(*rows[r].add(t));
+                    sum[r] = [w.mul_add(x[0], sum[r][0]), w.mul_add(x[1], sum[r][1])];
+                }
+            }
+            for r in 0..R {
+                let to = self.result.as_mut_ptr().add(r * each + at);
+                sum[r][0].store(to);
+                sum[r][1].store(to.add(V::N));
+            }
+        }
     }
 }
 
@@ -1693,6 +1735,23 @@ mod tests {
         }
     }
 
+    /// Steps of two rows and three columns over an image of few channels.
+    const FEW_CHANNELS: Conv = Conv {
+        n: 3,
+        c: 3,
+        h: 117,
+        w: 97,
+        o: 21,
+        kh: 7,
+        kw: 5,
+        stride: [2, 3],
+        padding: [[3, 2], [2, 3]],
+        dilation: [1, 1],
+        groups: 1,
+        oh: 58,
+        ow: 33,
+    };
+
     #[test]
     fn large_and_known_shapes_agree() {
         let mut draw = Draw(9);
@@ -1702,12 +1761,16 @@ mod tests {
             square(2, 70, 40, 20, 3, 1),
             square(3, 40, 50, 17, 1, 0),
             square(1, 3, 8, 224, 3, 1),
+            FEW_CHANNELS,
+            Conv { groups: 2, c: 4, o: 14, ..FEW_CHANNELS },
+            Conv { dilation: [3, 2], oh: 52, ow: 32, ..FEW_CHANNELS },
             // Small images of many channels go together, three at a time here.
             square(35, 520, 24, 4, 3, 1),
             Conv { groups: 2, ..square(35, 520, 24, 4, 3, 1) },
             Conv { oh: 0, h: 2, ..square(2, 3, 4, 5, 3, 0) },
             square(0, 3, 4, 5, 3, 0),
         ] {
+            assert_eq!(conv.w > 90, conv.road::<f32>(Pass::Forward) == Road::Direct, "{conv:?}");
             verify::<f32>(&conv, &mut draw);
         }
     }
@@ -1720,8 +1783,10 @@ mod tests {
             square(9, 64, 64, 16, 3, 1),
             square(1, 64, 96, 32, 3, 1),
             square(35, 520, 24, 4, 3, 1),
+            FEW_CHANNELS,
         ] {
             assert!(conv.macs() > SPLIT);
+            assert_eq!(conv == FEW_CHANNELS, conv.road::<f32>(Pass::Forward) == Road::Direct);
             let (x, w, g) = (
                 draw.reals::<f32>(conv.x_len()),
                 draw.reals::<f32>(conv.w_len()),
