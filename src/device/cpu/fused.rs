@@ -10,10 +10,11 @@ use super::{
     lane::{Kernel, Lane, dispatch, prefetch},
 };
 
-/// Elements that go through all operations at a time.
-const TILE: usize = 256;
-/// Elements from a tile to the one whose memory is asked for while it is worked on: else memory would rest meanwhile.
-const AHEAD: usize = 2 * TILE;
+/// Elements that go through all operations at a time: so few that the processor begins the next tile, and asks for its
+/// memory, before it is done with this one.
+const TILE: usize = 64;
+/// Elements from a tile to the one whose memory is asked for while it is worked on.
+const AHEAD: usize = 4 * TILE;
 
 /// One operation; its bits are those of the operation of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,13 +68,13 @@ impl Fused {
                 Value { first: x.memory.lent_start().cast::<f32>().wrapping_add(x.layout.offset), step: 1 }
             });
         }
-        // What takes the place of an input that this line or a later one reads is made beside it.
+        // What takes the place of an input that a later line reads is made beside it.
         let mut beside: SmallVec<[(usize, *mut f32); 4]> = SmallVec::new();
         for y in call.outputs.iter_mut() {
             assert_eq!(y.slice::<f32>().len(), n, "elements of a result");
             let first = y.memory.lent_start().cast::<f32>();
             let made = self.lines.iter().position(|l| l.to == values.len()).expect("an output is made");
-            let mut read = self.lines[made..].iter().flat_map(|l| l.from);
+            let mut read = self.lines[made + 1..].iter().flat_map(|l| l.from);
             values.push(if read.any(|x| x < call.inputs.len() && values[x].first == first) {
                 beside.push((values.len(), first));
                 Value { first: scratch.take::<f32>(TILE).as_mut_ptr(), step: 0 }
@@ -119,28 +120,51 @@ impl Kernel<f32> for Tiles<'_> {
                     let Value { first, step } = self.values[value];
                     first.wrapping_add(start * step)
                 };
-                // SAFETY: every value has elements for this tile, and a line writes a value that it does not read, in
-                // memory that is no input's.
-                let (a, b, y) = unsafe {
-                    let [a, b] = line.from.map(|v| std::slice::from_raw_parts(at(v), n));
-                    (a, b, std::slice::from_raw_parts_mut(at(line.to), n))
-                };
-                let pairs = y.iter_mut().zip(a.iter().zip(b));
-                match line.verb {
-                    Verb::Add => pairs.for_each(|(y, (a, b))| *y = a + b),
-                    Verb::Sub => pairs.for_each(|(y, (a, b))| *y = a - b),
-                    Verb::Mul => pairs.for_each(|(y, (a, b))| *y = a * b),
-                    Verb::Div => pairs.for_each(|(y, (a, b))| *y = a / b),
-                    Verb::Neg => pairs.for_each(|(y, (a, _))| *y = -a),
-                    Verb::Square => pairs.for_each(|(y, (a, _))| *y = a * a),
-                    Verb::Sqrt => pairs.for_each(|(y, (a, _))| *y = a.sqrt()),
-                    Verb::Relu => pairs.for_each(|(y, (a, _))| *y = if *a <= 0.0 { 0.0 } else { *a }),
+                let [a, b, y] = [line.from[0], line.from[1], line.to].map(at);
+                // SAFETY: every value has elements for this tile, and what a line writes is apart from what it reads, or
+                // exactly in its place.
+                unsafe {
+                    match line.verb {
+                        Verb::Add => tile(n, a, b, y, |a, b| a + b),
+                        Verb::Sub => tile(n, a, b, y, |a, b| a - b),
+                        Verb::Mul => tile(n, a, b, y, |a, b| a * b),
+                        Verb::Div => tile(n, a, b, y, |a, b| a / b),
+                        Verb::Neg => tile(n, a, b, y, |a, _| -a),
+                        Verb::Square => tile(n, a, b, y, |a, _| a * a),
+                        Verb::Sqrt => tile(n, a, b, y, |a, _| a.sqrt()),
+                        Verb::Relu => tile(n, a, b, y, |a, _| if a <= 0.0 { 0.0 } else { a }),
+                    }
                 }
             }
             for &(value, to) in self.beside {
                 // SAFETY: the tile has `n` elements, and so has the result from here on; all lines are done.
                 unsafe { to.add(start).copy_from_nonoverlapping(self.values[value].first, n) };
             }
+        }
+    }
+}
+
+/// `y[i] = f(a[i], b[i])`; `y` may be `a`, or `b`, or both.
+///
+/// # Safety
+/// `n` elements are at each, and no other part of `y` is one of `a` or `b`.
+#[inline(always)]
+unsafe fn tile(n: usize, a: *const f32, b: *const f32, y: *mut f32, f: impl Fn(f32, f32) -> f32) {
+    // SAFETY: as the caller promises; no two slices are the same memory.
+    unsafe {
+        let to = std::slice::from_raw_parts_mut(y, n);
+        let [a_apart, b_apart] = [a, b].map(|x| !std::ptr::eq(x, y));
+        if a_apart && b_apart {
+            let (a, b) = (std::slice::from_raw_parts(a, n), std::slice::from_raw_parts(b, n));
+            to.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = f(*a, *b));
+        } else if a_apart {
+            let a = std::slice::from_raw_parts(a, n);
+            to.iter_mut().zip(a).for_each(|(y, a)| *y = f(*a, *y));
+        } else if b_apart {
+            let b = std::slice::from_raw_parts(b, n);
+            to.iter_mut().zip(b).for_each(|(y, b)| *y = f(*y, *b));
+        } else {
+            to.iter_mut().for_each(|y| *y = f(*y, *y));
         }
     }
 }
