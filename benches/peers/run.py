@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""PyTorch, ONNX Runtime, Burn and Candle beside cotangent: alternating in one run, ratios as Markdown and JSON.
+"""PyTorch, libtorch through tch, ONNX Runtime, Burn and Candle beside cotangent: alternating in one run, ratios as
+Markdown and JSON.
 
     benches/peers/run.py                      everything, about two hours
     benches/peers/run.py train infer          only these sections
@@ -33,6 +34,8 @@ MODES = ("eager", "fused", "channels_last", "compile", "compile_last", "compile_
 # glibc keeps large blocks instead of giving them back to the system after each use.
 KEEP = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
 RUST = "-C target-cpu=native"
+TCH_TORCH = "2.13.0"  # what tch 0.26 is generated from
+SHORT = 50e-6  # seconds of an operation below which a call from Python counts
 
 a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 a.add_argument("sections", nargs="*", metavar="SECTION", help="which sections; all without any")
@@ -42,9 +45,10 @@ a.add_argument("--epochs", type=int, default=1, help="epochs of a training row i
 a.add_argument("--seconds", type=float, default=0.3, help="seconds of every other row in each round (default 0.3)")
 a.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="worker threads (default: every core)")
 a.add_argument("--python", help="an interpreter that has torch, onnxruntime, onnx, numpy and safetensors; nothing is installed")
+a.add_argument("--tch-python", help=f"the same for tch, with torch {TCH_TORCH}")
 a.add_argument("--torch-index", help="where pip finds torch, such as https://download.pytorch.org/whl/cpu")
 a.add_argument("--cotangent", help="a built program; without it the repository's is built")
-a.add_argument("--skip", action="append", default=[], choices=("pytorch", "onnxruntime", "burn", "candle"))
+a.add_argument("--skip", action="append", default=[], choices=("pytorch", "tch", "onnxruntime", "burn", "candle"))
 a.add_argument("--modes", default=",".join(MODES), help="PyTorch's modes of training")
 a.add_argument("--seeds", type=int, default=20, help="runs of the default training (default 20)")
 a.add_argument("--json", metavar="FILE", help="where the JSON goes (default: target/peers/results.json)")
@@ -61,8 +65,14 @@ def note(text):
     print(text, file=sys.stderr, flush=True)
 
 
+# PyTorch, oneDNN and MKL without AVX-512, where cotangent is.
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+
+
 def environment(extra=None):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "MALLOC_", "OMP_", "MKL_"))}
+    if env.get("COTANGENT_ISA") == "avx2":
+        env.update(AVX2)
     # What has no flag for threads reads these.
     env.update(RAYON_NUM_THREADS=str(a.threads), OMP_NUM_THREADS=str(a.threads), **(extra or {}))
     return env
@@ -76,28 +86,39 @@ def call(command, extra=None, cwd=None):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def prepare_python():
-    if a.python:
-        return a.python
-    venv = os.path.join(WORK, "venv")
+def virtual_environment(name, *installs):
+    """The interpreter of a virtual environment in target/peers, in which pip has done all `installs`."""
+    venv = os.path.join(WORK, name)
     python = os.path.join(venv, "bin", "python")
     if not os.path.exists(os.path.join(venv, "ready")):
-        note("installing torch, onnxruntime, onnx, numpy and safetensors into target/peers/venv")
+        note(f"installing {', '.join(x for packages in installs for x in packages if x[0] != '-')} into target/peers/{name}")
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        pip = [python, "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, "numpy", "safetensors", "onnx", "onnxruntime"], check=True)
-        index = ["--index-url", a.torch_index] if a.torch_index else []
-        subprocess.run([*pip, *index, "torch"], check=True)
+        for packages in installs:
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
         open(os.path.join(venv, "ready"), "w").close()
     return python
 
 
-def prepare_rust(name):
+def prepare_python():
+    index = [f"--index-url={a.torch_index}"] if a.torch_index else []
+    return a.python or virtual_environment("venv", ["numpy", "safetensors", "onnx", "onnxruntime"], [*index, "torch"])
+
+
+def prepare_rust(name, program, **more):
     note(f"building {name}")
     target = os.path.join(WORK, name)
     subprocess.run(["cargo", "build", "--release", "--locked", "--quiet"], check=True, cwd=os.path.join(HERE, name),
-                   env={**os.environ, "RUSTFLAGS": RUST, "CARGO_TARGET_DIR": target})
-    return os.path.join(target, "release", f"{name}-lenet5")
+                   env={**os.environ, "RUSTFLAGS": RUST, "CARGO_TARGET_DIR": target, **more})
+    return os.path.join(target, "release", program)
+
+
+def prepare_tch():
+    """Linked to the libtorch that a wheel of PyTorch brings; tch is generated from, and compiles with, one version of it."""
+    python = a.tch_python or virtual_environment("tch-venv", [f"torch=={TCH_TORCH}", "numpy", "setuptools"])
+    folder = subprocess.run([python, "-c", "import torch; print(torch.__path__[0])"], check=True, capture_output=True, text=True)
+    path = os.path.dirname(os.path.abspath(python)) + os.pathsep + os.environ["PATH"]
+    program = prepare_rust("tch", "tch-operations", PATH=path, LIBTORCH_USE_PYTORCH="1")
+    return program, {"LD_LIBRARY_PATH": os.path.join(folder.stdout.strip(), "lib")}
 
 
 def prepare_mnist():
@@ -124,7 +145,9 @@ cotangent = prepare_cotangent()
 needs_python = {"train", "infer", "ops", "overhead", "memory", "start-up"} & set(sections)
 python = prepare_python() if needs_python and not {"pytorch", "onnxruntime"} <= set(a.skip) else None
 prepare_mnist()
-rust = {name: prepare_rust(name) for name in ("burn", "candle") if name not in a.skip and {"train", "infer"} & set(sections)}
+rust = {name: prepare_rust(name, f"{name}-lenet5")
+        for name in ("burn", "candle") if name not in a.skip and {"train", "infer"} & set(sections)}
+tch = prepare_tch() if not {"pytorch", "tch"} & set(a.skip) and {"ops", "overhead"} & set(sections) else None
 
 
 def ours(*arguments):
@@ -158,21 +181,26 @@ def agree(row):
 
 
 def rounds(name, run_ours, peers):
-    """All sides in turn. A peer is (name, {variant: its run}); its best variant is found in a first round of all of
-    them, and the two fastest go through every round."""
+    """All sides in turn. A peer is (name, {variant: its run}, further variants of a variant): its variants are tried
+    once, then what the two fastest can be varied to; of all these the two fastest go through every round."""
     found, tried = [], {}
-    for peer, variants in peers:
+    for peer, variants, further in peers:
         times = {}
-        for variant, run in variants.items():
-            try:
-                line = run()
+
+        def attempt(variants):
+            for variant, run in variants.items():
+                try:
+                    line = run()
+                except RuntimeError as error:
+                    note(f"  {peer} {variant}: {error}")
+                    continue
                 times[variant] = (median(line["samples"]), line)
-            except RuntimeError as error:
-                note(f"  {peer} {variant}: {error}")
-        for variant in sorted(times, key=lambda v: times[v][0])[:2]:
-            tried[peer, variant] = (variants[variant], times[variant][1])
-        for variant, (time_, line) in times.items():
-            note(f"  {name}: {peer} {variant}: {time_:.4g} s, losses or logits differ by {line['disagreement']:.1e}")
+                note(f"  {name}: {peer} {variant}: {times[variant][0]:.4g} s, losses or logits differ by {line['disagreement']:.1e}")
+            return sorted(times, key=lambda v: times[v][0])[:2]
+
+        more = {key: run for variant in attempt(variants) for key, run in further(variant).items()}
+        for variant in attempt(more):
+            tried[peer, variant] = ((variants | more)[variant], times[variant][1])
     our, their = [], {key: [] for key in tried}
     for _ in range(a.rounds):
         our.append(run_ours())
@@ -189,6 +217,10 @@ def rounds(name, run_ours, peers):
         found.append(comparison(name, peer, said, our, times, disagreement=line["disagreement"], version=line["version"]))
         note(f"  {name}: {peer} {variant} ÷ cotangent = {found[-1]['ratio']:.2f}")
     return found
+
+
+def no_more(variant):
+    return {}
 
 
 def our_median(row, *arguments):
@@ -208,12 +240,11 @@ def train():
         peers = []
         if "pytorch" not in a.skip:
             variants = {mode: pytorch(mode, None) for mode in a.modes.split(",")}
-            variants |= {f"{mode}, malloc keeps": pytorch(mode, KEEP) for mode in a.modes.split(",")}
-            peers.append(("PyTorch", variants))
+            peers.append(("PyTorch", variants, lambda mode: {f"{mode}, malloc keeps": pytorch(mode, KEEP)}))
         for name, program in rust.items():
             if row.startswith("train/lenet5/"):
                 command = [program, "train", data, WORK, str(a.epochs)]
-                peers.append((name.capitalize(), {"cpu": lambda command=command: call(command)[0]}))
+                peers.append((name.capitalize(), {"cpu": lambda command=command: call(command)[0]}, no_more))
         found += rounds(row, our_median(row, *arguments), peers)
         shutil.rmtree(folder)
     return found
@@ -227,14 +258,15 @@ def infer():
         arguments = ["--seconds", str(a.seconds)]
         peers = []
         if "onnxruntime" not in a.skip:
-            peers.append(("ONNX Runtime", {"cpu": lambda: script("onnxruntime_inference.py", data, *arguments)[0]}))
+            peers.append(("ONNX Runtime", {"cpu": lambda: script("onnxruntime_inference.py", data, *arguments)[0]}, no_more))
         if "pytorch" not in a.skip:
             def pytorch(mode):
                 return lambda: script("pytorch_inference.py", data, "--modes", mode, *arguments, extra=KEEP)[0]
-            peers.append(("PyTorch", {m: pytorch(m) for m in ("eager", "channels_last", "jit", "compile", "compile_cpp")}))
+            modes = ("eager", "channels_last", "jit", "compile", "compile_cpp")
+            peers.append(("PyTorch", {m: pytorch(m) for m in modes}, no_more))
         for name, program in rust.items():
             command = [program, "infer", data, str(a.seconds)]
-            peers.append((name.capitalize(), {"cpu": lambda command=command: call(command)[0]}))
+            peers.append((name.capitalize(), {"cpu": lambda command=command: call(command)[0]}, no_more))
         found += rounds(row, our_median(row, *arguments), peers)
         shutil.rmtree(folder)
     return found
@@ -250,10 +282,20 @@ def variants(prefixes, *filters):
     return rows
 
 
+def collect(rows, line, threads, malloc):
+    """Name → variant → the median of each round."""
+    variant = ", ".join(x for x in (line["variant"], f"{threads} thread{'s' * (threads > 1)}", malloc) if x)
+    rows.setdefault(line["name"], {}).setdefault(variant, []).append(median(line["samples"]))
+
+
+def fastest(variants):
+    return min(variants.items(), key=lambda v: median(v[1]))
+
+
 def operations(prefixes, keep, text):
     """Each row with the best variant on either side; PyTorch's over layouts, ways to call, threads and malloc."""
     settings = [(t, m) for t in sorted({1, a.threads}) for m in ("", "malloc keeps")]
-    our, their, version = {}, {}, None
+    our, their, without_python, version = {}, {}, {}, None
     filters = [f"{p}{r}" for p in prefixes for r in a.rows] if a.rows else list(prefixes)
     for i in range(a.rounds):
         note(f"{text}, round {i + 1} of {a.rounds}")
@@ -262,19 +304,29 @@ def operations(prefixes, keep, text):
                 our.setdefault(name, {}).setdefault(variant, []).append(time_)
         for threads, malloc in settings:
             command = [python, os.path.join(HERE, "pytorch_operations.py"), "--threads", str(threads), "--seconds", str(a.seconds)]
-            command += ["--filter", a.rows[0]] if len(a.rows) == 1 else ["--filter", keep]
+            only = a.rows[0] if len(a.rows) == 1 else keep
+            command += ["--filter", only]
             for line in call(command, KEEP if malloc else None):
                 version = line["version"]
-                variant = ", ".join(x for x in (line["variant"], f"{threads} thread{'s' * (threads > 1)}", malloc) if x)
-                their.setdefault(line["name"], {}).setdefault(variant, []).append(median(line["samples"]))
+                collect(their, line, threads, malloc)
+            if tch:
+                program, libraries = tch
+                extra = libraries | (KEEP if malloc else {})
+                for line in call([program, only, str(threads), str(a.seconds)], extra):
+                    collect(without_python, line, threads, malloc)
     found = []
     for name in our:
         key = name if name in their else f"{keep}{name}"
         if key not in their:
             continue
-        (mine, times), (variant, others) = (min(x.items(), key=lambda v: median(v[1])) for x in (our[name], their[key]))
-        found.append(comparison(key, "PyTorch", variant, times, others, cotangent_variant=mine, version=version,
-                                cotangent_variants={k: median(v) for k, v in our[name].items()}))
+        mine, times = fastest(our[name])
+        more = {"cotangent_variant": mine, "cotangent_variants": {k: median(v) for k, v in our[name].items()}}
+        variant, others = fastest(their[key])
+        found.append(comparison(key, "PyTorch", variant, times, others, version=version, **more))
+        # Where the call from Python counts, libtorch stands beside it without one.
+        if key in without_python and (keep or median(others) < SHORT):
+            variant, others = fastest(without_python[key])
+            found.append(comparison(key, "tch", variant, times, others, version=f"0.26, torch {TCH_TORCH}", **more))
     return found
 
 
@@ -374,8 +426,8 @@ def markdown(result):
             continue
         lines += [f"## {section}", ""]
         if section == "ops":
-            short = [r for r in found if r["peer_s"] < 50e-6]
-            long = [r for r in found if r["peer_s"] >= 50e-6]
+            short = [r for r in found if r["peer"] == "tch" or r["peer_s"] < SHORT]
+            long = [r for r in found if r not in short]
             if long:
                 table(lines, long)
                 worst = min(long, key=lambda r: r["ratio"])
@@ -383,9 +435,10 @@ def markdown(result):
             if short:
                 lines += ["### Under 50 µs: Python call included", ""]
                 table(lines, short)
-                lines += ["", f"Geometric mean of {len(short)} rows: **{geometric_mean(short):.2f}**.", ""]
+                of_pytorch = [r for r in short if r["peer"] == "PyTorch"]
+                lines += ["", f"Geometric mean of {len(of_pytorch)} rows of PyTorch: **{geometric_mean(of_pytorch):.2f}**.", ""]
         elif section == "overhead":
-            lines += ["Python call included.", ""]
+            lines += ["Python call included with PyTorch, not with tch.", ""]
             table(lines, found)
         elif section == "memory":
             for r in found:
