@@ -339,7 +339,7 @@ function errors(name, body) {
     classes.replaceChildren(h("h2", {}, "By class"), h("div", { class: "wide" }, h("table", {}, h("thead", {}, h("tr", {}, ["class", "examples", "precision", "recall", "F1"].map((t) => h("th", { scope: "col" }, t)))),
       h("tbody", {}, found.by_class.map((c, i) => h("tr", {}, h("th", { scope: "row" }, names[i]), h("td", {}, c.examples), h("td", {}, percent(c.precision)), h("td", {}, percent(c.recall)), h("td", {}, percent(c.f1))))))));
     worst.replaceChildren(...(found.mistakes.length ? [h("h2", {}, "The worst mistakes"), h("ul", { class: "gallery" }, found.mistakes.map((m) =>
-      h("li", {}, m.png ? h("img", { alt: "test example " + m.index, src: png(m.png) }) : null, h("b", {}, names[m.truth]), " taken for ", h("b", {}, names[m.predicted]), " ", h("small", {}, `${Math.round(100 * m.probability)}% · no. ${m.index}`))))] : []));
+      h("li", {}, m.png ? h("img", { alt: "test example " + (m.name || m.index), src: png(m.png) }) : null, h("b", {}, names[m.truth]), " taken for ", h("b", {}, names[m.predicted]), " ", h("small", {}, `${Math.round(100 * m.probability)}% · ${m.name || "no. " + m.index}`))))] : []));
   };
 }
 

@@ -73,13 +73,13 @@ pub fn compare(runs: &[Run]) -> Comparison {
 }
 
 impl Comparison {
-    /// As text in columns.
+    /// As text in columns, of at most so many characters where that matters.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self, width: Option<usize>) -> String {
         let mut rows: Vec<Vec<String>> =
             vec![[""].into_iter().chain(self.figures.iter().copied()).map(String::from).collect()];
         rows.extend(self.rows.iter().map(|(name, cells)| [name].into_iter().chain(cells).cloned().collect()));
-        let mut text = columns(&rows);
+        let mut text = columns(&rows, width);
         if !self.settings.is_empty() {
             let mut rows: Vec<Vec<String>> = vec![
                 ["settings that differ"]
@@ -93,32 +93,96 @@ impl Comparison {
                 [key.clone()].into_iter().chain(shown).collect()
             }));
             text.push('\n');
-            text.push_str(&columns(&rows));
+            text.push_str(&columns(&rows, width));
         }
         text
     }
 }
 
-/// Cells in columns, the first one to the left, the others to the right.
+/// Cells in columns, the first one to the left, the others to the right. Where they need more than `width` columns of a
+/// terminal, long cells go on in the next line, and columns without room stand below, with the first one again.
+///
+/// ```
+/// use cotangent_board::compare::columns;
+/// let rows = [["run", "loss"], ["a-long-name", "0.5"]].map(|row| row.map(String::from).to_vec());
+/// assert_eq!(columns(&rows, None), "run          loss\na-long-name   0.5\n");
+/// assert_eq!(columns(&rows, Some(14)), "run      loss\na-long-   0.5\nname\n");
+/// ```
 #[must_use]
-pub fn columns(rows: &[Vec<String>]) -> String {
+pub fn columns(rows: &[Vec<String>], width: Option<usize>) -> String {
     let n = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |j: usize| rows.iter().filter_map(|r| r.get(j)).map(|c| c.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..n).map(width).collect();
+    let mut cells: Vec<Vec<String>> = rows.to_vec();
+    cells.iter_mut().for_each(|row| row.resize(n, String::new()));
+    let widths = |cells: &[Vec<String>]| -> Vec<usize> {
+        let width = |j: usize| cells.iter().map(|row| row[j].chars().count()).max().unwrap_or(0);
+        (0..n).map(width).collect()
+    };
+    let all: Vec<usize> = (0..n).collect();
+    let needed: usize = widths(&cells).iter().map(|w| w + GAP).sum::<usize>().saturating_sub(GAP);
+    let Some(width) = width.filter(|width| needed > *width) else {
+        return table(&cells, &widths(&cells), &all);
+    };
+    // Half of the room is the first column's at most, the others share the rest.
+    let first = widths(&cells).first().map_or(0, |w| *w.min(&(width / 2)));
+    let share = ((width - first) / (n - 1).max(1)).max(SHORTEST + GAP) - GAP;
+    let limit = |j: usize| if j == 0 { first } else { share.min(width.saturating_sub(first + GAP)).max(1) };
+    let broken = |row: &Vec<String>| -> Vec<Vec<String>> {
+        let parts: Vec<Vec<String>> =
+            row.iter().enumerate().map(|(j, cell)| pieces(cell, limit(j))).collect();
+        let lines = parts.iter().map(Vec::len).max().unwrap_or(0);
+        (0..lines).map(|i| parts.iter().map(|p| p.get(i).cloned().unwrap_or_default()).collect()).collect()
+    };
+    let cells: Vec<Vec<String>> = cells.iter().flat_map(broken).collect();
+    let widths = widths(&cells);
+    let mut blocks: Vec<(usize, Vec<usize>)> = Vec::new();
+    for j in 1..n {
+        match blocks.last_mut().filter(|(used, _)| used + GAP + widths[j] <= width) {
+            Some((used, block)) => {
+                *used += GAP + widths[j];
+                block.push(j);
+            }
+            None => blocks.push((widths[0] + GAP + widths[j], vec![0, j])),
+        }
+    }
+    let blocks: Vec<String> = blocks.iter().map(|(_, block)| table(&cells, &widths, block)).collect();
+    blocks.join("\n")
+}
+
+/// Spaces between columns.
+const GAP: usize = 2;
+/// A column is not made narrower than that to stand beside others.
+const SHORTEST: usize = 12;
+
+/// These columns of cells.
+fn table(cells: &[Vec<String>], widths: &[usize], columns: &[usize]) -> String {
     let mut text = String::new();
-    for row in rows {
+    for row in cells {
         let mut line = String::new();
-        for (j, cell) in row.iter().enumerate() {
-            let room = " ".repeat(widths[j] - cell.chars().count());
+        for j in columns {
+            let room = " ".repeat(widths[*j] - row[*j].chars().count());
             match j {
-                0 => line.extend([cell.as_str(), &room]),
-                _ => line.extend(["  ", &room, cell]),
+                0 => line.extend([row[*j].as_str(), &room]),
+                _ => line.extend([&" ".repeat(GAP), room.as_str(), &row[*j]]),
             }
         }
         text.push_str(line.trim_end());
         text.push('\n');
     }
     text
+}
+
+/// A cell in pieces of at most `limit` characters, cut behind a character that parts words where there is one.
+fn pieces(cell: &str, limit: usize) -> Vec<String> {
+    let mut rest: Vec<char> = cell.chars().collect();
+    let mut pieces = Vec::new();
+    while rest.len() > limit {
+        let cut = rest[..limit].iter().rposition(|c| " -_/.,".contains(*c)).map_or(limit, |at| at + 1);
+        let tail = rest.split_off(cut);
+        pieces.push(rest.into_iter().collect());
+        rest = tail;
+    }
+    pieces.push(rest.into_iter().collect());
+    pieces
 }
 
 /// The curves of several runs over each other: test accuracy and test loss.
@@ -181,4 +245,34 @@ pub fn html(runs: &[Run]) -> String {
         }
     };
     page("Comparison of training runs", &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::Table;
+
+    #[test]
+    fn long_names_and_many_runs_fit_into_a_terminal() {
+        let run = |name: String, lr: usize| Run {
+            name,
+            config: format!("[data]\nname = \"folder:{}\"\n[optim]\nlr = {lr}\n", "deep/er".repeat(10 + lr)),
+            epochs: Table::parse("epoch,test_acc,val_acc,test_macro_f1\n1,0.9,0.8,0.7\n").0,
+            ..Run::default()
+        };
+        for (n, length) in [(2, 3), (2, 70), (3, 30), (20, 12), (9, 200)] {
+            let runs: Vec<Run> = (0..n).map(|i| run(format!("{i:-<length$}"), i)).collect();
+            let found = compare(&runs);
+            let (narrow, wide) = (found.text(Some(80)), found.text(None));
+            assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+            assert!(wide.lines().any(|line| line.chars().count() > 80), "{wide}");
+            // Nothing is lost.
+            let letters = |text: &str, c: char| text.chars().filter(|x| *x == c).count();
+            assert!(
+                letters(&narrow, '%') == letters(&wide, '%') && letters(&narrow, 'd') >= letters(&wide, 'd')
+            );
+        }
+        let few = compare(&[run("a".into(), 1)]);
+        assert_eq!(few.text(Some(200)), few.text(None));
+    }
 }

@@ -71,14 +71,29 @@ pub fn mistakes(found: &Evaluation) -> String {
             rect width="100%" height="100%" fill="#ffffff" {}
             @for (i, m) in found.mistakes.iter().enumerate() {
                 @let (x, y) = (12 + i % columns * (cell + 12), 12 + i / columns * (cell + 44));
-                image x=(x) y=(y) width=(cell) height=(cell) style="image-rendering:pixelated"
-                    href=(format!("data:image/png;base64,{}", m.png)) {}
+                @if !m.png.is_empty() {
+                    image x=(x) y=(y) width=(cell) height=(cell) style="image-rendering:pixelated"
+                        href=(format!("data:image/png;base64,{}", m.png)) {}
+                }
                 text x=(x) y=(y + cell + 15) fill="#1b1b1f" { (format!("{} taken for {}", name(m.truth), name(m.predicted))) }
-                text x=(x) y=(y + cell + 30) fill="#6b6b76" { (format!("{:.0}% · no. {}", 100.0 * m.probability, m.index)) }
+                text x=(x) y=(y + cell + 30) fill="#6b6b76" {
+                    title { (m.called()) }
+                    (format!("{:.0}% · {}", 100.0 * m.probability, tail(&m.called(), 11)))
+                }
             }
         }
     }
     .into_string()
+}
+
+/// The end of a text, which tells most files apart.
+fn tail(text: &str, longest: usize) -> String {
+    let n = text.chars().count();
+    if n <= longest {
+        text.into()
+    } else {
+        format!("…{}", text.chars().skip(n - longest + 1).collect::<String>())
+    }
 }
 
 /// The whole report.
@@ -247,9 +262,11 @@ fn worst(found: &Evaluation) -> Markup {
                 ul.gallery {
                     @for m in &found.mistakes {
                         li {
-                            img alt=(format!("test example {}", m.index)) src=(format!("data:image/png;base64,{}", m.png));
+                            @if !m.png.is_empty() {
+                                img alt=(format!("test example {}", m.called())) src=(format!("data:image/png;base64,{}", m.png));
+                            }
                             span { b { (name(m.truth)) } " taken for " b { (name(m.predicted)) } }
-                            small { (format!("{:.0}%", 100.0 * m.probability)) " · no. " (m.index) }
+                            small { (format!("{:.0}%", 100.0 * m.probability)) " · " (m.called()) }
                         }
                     }
                 }

@@ -104,6 +104,9 @@ pub struct Evaluation {
 pub struct Mistake {
     /// Its place among the test examples.
     pub index: usize,
+    /// Where it came from, such as its file; empty where nothing but its place is known.
+    #[serde(default)]
+    pub name: String,
     /// Its class.
     pub truth: usize,
     /// What it was taken for.
@@ -114,6 +117,14 @@ pub struct Mistake {
     pub loss: f64,
     /// The picture, as a PNG file in Base64.
     pub png: String,
+}
+
+impl Mistake {
+    /// Its name, or its place.
+    #[must_use]
+    pub fn called(&self) -> String {
+        if self.name.is_empty() { format!("no. {}", self.index) } else { self.name.clone() }
+    }
 }
 
 /// Precision, recall and F1 of a class.
@@ -377,18 +388,33 @@ pub fn layers(run: &Path) -> BTreeMap<String, Vec<Value>> {
     found
 }
 
-/// A value of `run.json` as it is shown: texts without quotes, lists with spaces between.
+/// A value of `run.json` as it is shown: texts without quotes, lists as a shell takes them.
 ///
 /// ```
 /// use cotangent_board::runs::words;
-/// assert_eq!(words(&serde_json::json!(["avx2", "fma", 3])), "avx2 fma 3");
+/// assert_eq!(words(&serde_json::json!(["--data", "folder:my photos", 3])), "--data 'folder:my photos' 3");
 /// ```
 #[must_use]
 pub fn words(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Array(all) => all.iter().map(words).collect::<Vec<_>>().join(" "),
+        Value::Array(all) => all.iter().map(|v| quoted(&words(v))).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
+    }
+}
+
+/// The text as one word of a POSIX shell.
+///
+/// ```
+/// use cotangent_board::runs::quoted;
+/// assert_eq!(["a=b", "a b", "it's"].map(quoted), ["a=b", "'a b'", "'it'\\''s'"]);
+/// ```
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_-./:=@%+,".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.into(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 
@@ -438,15 +464,17 @@ pub fn latest(folder: &Path) -> Option<String> {
 }
 
 fn bytes(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe or a device under a file's name would be waited for.
-    if !fs::metadata(path)?.is_file() {
+    // A pipe or a device under a file's name would be waited for, and so would what /proc/kmsg holds beyond the
+    // nothing that it says it holds.
+    let about = fs::metadata(path)?;
+    if !about.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
     }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST {
+    if about.len() > LONGEST {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than 64 MiB"));
     }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(about.len()).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

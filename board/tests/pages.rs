@@ -45,6 +45,7 @@ impl Scratch {
             truth: vec![0, 0],
             mistakes: vec![Mistake {
                 index: 1,
+                name: "<i>deep/er/picture-0001.png".into(),
                 truth: 0,
                 predicted: 1,
                 probability: 0.9,
@@ -80,6 +81,7 @@ fn a_report_holds_everything_and_nothing_becomes_markup() {
         "Learning rate",
         "80.00%",
         "taken for",
+        "90% · &lt;i&gt;deep/er/picture-0001.png",
         "prefers-color-scheme",
     ] {
         assert!(page.contains(words), "{words}");
@@ -89,7 +91,11 @@ fn a_report_holds_everything_and_nothing_becomes_markup() {
     {
         assert!(!page.contains(markup), "{markup}");
     }
-    assert!(report::mistakes(run.evaluation.as_ref().unwrap()).contains("&lt;b&gt;cat taken for dog"));
+    let picture = report::mistakes(run.evaluation.as_ref().unwrap());
+    assert!(
+        picture.contains("&lt;b&gt;cat taken for dog") && picture.contains("90% · …e-0001.png"),
+        "{picture}"
+    );
 }
 
 #[test]
@@ -151,7 +157,7 @@ fn runs_beside_each_other_show_what_differs() {
     let runs = [Run::read(&scratch.run("a", 0.1)), Run::read(&scratch.run("<i>b", 0.2))];
     let found = compare::compare(&runs);
     assert_eq!(found.settings, [("optim.lr".to_string(), vec!["0.1".to_string(), "0.2".into()])]);
-    let text = found.text();
+    let text = found.text(None);
     assert!(text.contains("85.00%") && text.lines().all(|l| !l.ends_with(' ')), "{text}");
     let page = compare::html(&runs);
     assert!(page.contains("&lt;i&gt;b") && !page.contains("<i>b") && page.contains("optim.lr"), "{page}");

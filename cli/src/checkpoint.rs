@@ -7,8 +7,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
-use std::fs;
-use std::io;
 use std::path::Path;
 
 use cotangent_interchange::safetensors as safetensors_file;
@@ -200,12 +198,8 @@ impl Checkpoint {
 
     /// Reads a file.
     pub(crate) fn read(path: &Path) -> Result<Self, Diagnostic> {
-        let bytes = fs::metadata(path).and_then(|about| match about.len() > limits().bytes {
-            true => Err(io::ErrorKind::FileTooLarge.into()),
-            false => fs::read(path),
-        });
-        let bytes = bytes.map_err(|e| {
-            Diagnostic::io(Exit::Data, "cannot read", path, &e).help("is it the checkpoint that was meant?")
+        let bytes = cotangent_data::read_bytes(path, limits().bytes).map_err(|e| {
+            Diagnostic::from(e).help("a run writes its checkpoints into its folder `checkpoints`")
         })?;
         let bad = |what: String| Diagnostic::new(Exit::Data, format!("{} {what}", path.display()));
         let damaged = |e: safetensors::SafeTensorError| {
@@ -311,6 +305,7 @@ fn hexadecimal(hash: Sha256) -> String {
 mod tests {
     use super::*;
     use crate::diagnostic::Exit;
+    use std::fs;
     use std::path::PathBuf;
 
     struct Scratch(PathBuf);
@@ -434,7 +429,8 @@ mod tests {
             fs::write(&path, &whole[..cut]).unwrap();
             let error = Checkpoint::read(&path).unwrap_err();
             assert_eq!(error.exit(), Exit::Data);
-            assert!(error.title().contains("no whole safetensors file"), "{error}");
+            let words = if cut == 0 { "is empty" } else { "no whole safetensors file" };
+            assert!(error.title().contains(words), "{error}");
         }
         fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         let n = whole.len();

@@ -244,6 +244,7 @@ fn worst(model: &Model, data: &Data, test: &Evaluation) -> Result<Vec<Mistake>, 
                 let (probability, loss) = (of(predicted).exp(), -of(truth));
                 found.push(Mistake {
                     index: *index,
+                    name: data.test_names.get(*index).cloned().unwrap_or_default(),
                     truth,
                     predicted,
                     probability,

@@ -81,6 +81,39 @@ pub(crate) fn narrowed(text: &str) -> String {
     out
 }
 
+/// What stands between facts or commands.
+const DOT: &str = " · ";
+
+/// Text whose lines of more than 80 columns go on below after such a dot.
+fn parted(text: &str) -> String {
+    let line = |line: &str| -> String {
+        let (indent, words) = (line.len() - line.trim_start().len(), line.trim_start());
+        let hang = indent + if words.starts_with("next: ") { "next: ".len() } else { 2 };
+        let (mut out, mut column) = (String::new(), 0);
+        for part in line.split(DOT) {
+            let n = part.chars().count();
+            let fits = column + DOT.chars().count() + n <= COLUMNS;
+            match column {
+                0 => column = n,
+                _ if fits => {
+                    out.push_str(DOT);
+                    column += DOT.chars().count() + n;
+                }
+                _ => {
+                    out.push_str(&format!("\n{:hang$}", ""));
+                    column = hang + n;
+                }
+            }
+            out.push_str(part);
+        }
+        out
+    };
+    text.split('\n')
+        .map(|l| if l.chars().count() > COLUMNS { line(l) } else { l.into() })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verbosity {
@@ -103,6 +136,8 @@ pub(crate) struct Console {
     bar: Option<ProgressBar>,
     /// Whether somebody reads stderr in a terminal.
     seen: bool,
+    /// Whether somebody reads stdout in one.
+    is_read: bool,
 }
 
 impl Console {
@@ -123,12 +158,18 @@ impl Console {
             log: None,
             bar: None,
             seen: io::stderr().is_terminal(),
+            is_read: io::stdout().is_terminal(),
         }
     }
 
     /// Whether stdout carries JSON.
     pub(crate) fn json(&self) -> bool {
         self.json
+    }
+
+    /// How many columns a table on stdout may have; any number where no person reads it.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        self.is_read.then_some(COLUMNS)
     }
 
     /// Whether a progress bar can be drawn: somebody looks, and wants more than the final line.
@@ -185,6 +226,11 @@ impl Console {
         if self.verbosity < from {
             return;
         }
+        let text = &match self.seen {
+            true if text.starts_with("note: ") => narrowed(text).trim_end().to_string(),
+            true => parted(text),
+            false => text.to_string(),
+        };
         let err = &mut self.err;
         let mut show = || {
             let _ = err.write_all(format!("{text}\n").as_bytes()).and_then(|()| err.flush());
@@ -279,6 +325,7 @@ mod tests {
             log: None,
             bar: None,
             seen: false,
+            is_read: false,
         }
     }
 
@@ -316,6 +363,21 @@ mod tests {
         let wide = "é".repeat(100);
         assert_eq!(folded(&wide, 2), format!("{wide}\n"), "nothing to break at");
         assert_eq!(folded(&format!("a {wide} b"), 2), format!("a\n  {wide}\n  b\n"));
+    }
+
+    #[test]
+    fn commands_beside_each_other_go_below_each_other_where_they_have_no_room() {
+        let run = "runs/lenet5-mnist-001";
+        let text =
+            format!("  {run}/report.html\n  next: cotangent predict {run} digit.png · cotangent eval {run}");
+        let expected = "  next: cotangent predict runs/lenet5-mnist-001 digit.png\n        cotangent eval runs/lenet5-mnist-001";
+        assert_eq!(parted(&text), format!("  {run}/report.html\n{expected}"));
+        assert_eq!(parted("a · b\n"), "a · b\n");
+        let facts = parted(&["fact"; 20].join(" · "));
+        assert!(
+            facts.lines().all(|l| l.chars().count() <= COLUMNS) && facts.matches("fact").count() == 20,
+            "{facts}"
+        );
     }
 
     #[test]

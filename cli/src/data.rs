@@ -7,13 +7,13 @@ mod source;
 use std::collections::BTreeSet;
 
 use cotangent::data::{Cyclic, Dataset, Flip, Iid, Loader, Rotate, Shift, Shuffled, Subset};
-use cotangent_data::{Kind as ErrorKind, Parts, Set};
+use cotangent_data::{Kind as ErrorKind, Origins, Parts, Set};
 
 use crate::checkpoint::{About, Normalisation};
 use crate::config::{ClassWeights, DataConfig, DataName, Kind, SamplerName};
 use crate::diagnostic::{Diagnostic, Exit};
 
-pub(crate) use files::{array_options, filter, limits, table_options};
+pub(crate) use files::{array_options, filter, inside, limits, table_options};
 pub(crate) use source::Source;
 use source::measured;
 
@@ -40,6 +40,8 @@ pub(crate) struct Data {
     pub(crate) normalisation: Normalisation,
     /// What is odd about them, and no mistake.
     pub(crate) remarks: Vec<String>,
+    /// Where each test example came from; nothing where its place among them says all.
+    pub(crate) test_names: Vec<String>,
     /// What comes in from outside when a picture is moved.
     background: Vec<f32>,
 }
@@ -166,6 +168,11 @@ impl Data {
         for other in [&val, &test].into_iter().flatten() {
             remarks.extend(other.remarks.iter().cloned());
         }
+        let test_names = match (&test, &tested) {
+            (Some(Set { origins: Origins::Rows, .. }), _) => Vec::new(),
+            (Some(set), _) => (0..set.len()).map(|i| set.origins.name(i)).collect(),
+            (None, held) => held.iter().flatten().map(|i| train.origins.name(*i)).collect(),
+        };
         let train = Source::new(train, &normalisation)?;
         let whole = |set| {
             let source = Source::new(set, &normalisation)?;
@@ -182,7 +189,19 @@ impl Data {
         };
         let background = train.background();
         let train = Subset::new(train, fitted)?;
-        Ok(Data { train, val, test, classes, counts, shape, features, normalisation, remarks, background })
+        Ok(Data {
+            train,
+            val,
+            test,
+            classes,
+            counts,
+            shape,
+            features,
+            normalisation,
+            remarks,
+            test_names,
+            background,
+        })
     }
 
     /// Batches of the examples that are fitted, made and changed ahead on a thread of their own.

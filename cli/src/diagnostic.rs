@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::config::Problem;
+use crate::shell;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 
 /// How the program ends.
@@ -101,6 +102,14 @@ impl Diagnostic {
                 found.help("free some space, or write elsewhere with `--out DIR`")
             }
             io::ErrorKind::IsADirectory => found.help("name a file in it"),
+            io::ErrorKind::NotFound if doing == "cannot write" => {
+                let folder = path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
+                found.help(format!("make the folder first: mkdir -p {}", shell::word(folder)))
+            }
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                found.help("a file is in the way: name another path")
+            }
+            io::ErrorKind::InvalidFilename => found.help("take a shorter name"),
             io::ErrorKind::ReadOnlyFilesystem => found.help("write elsewhere with `--out DIR`"),
             _ if doing == "cannot create" => found.help("write elsewhere with `--out DIR`"),
             io::ErrorKind::PermissionDenied => {
@@ -210,7 +219,9 @@ impl From<cotangent::Error> for Diagnostic {
         match error {
             Error::Mistake(m) => {
                 let place = if m.path.is_empty() { String::new() } else { format!(" in {}", m.path) };
-                let found = Diagnostic::new(Exit::Usage, format!("{}{place}: {}", m.verb, m.what));
+                let met = format!("{}{place}", m.verb);
+                let title = if met.is_empty() { m.what } else { format!("{met}: {}", m.what) };
+                let found = Diagnostic::new(Exit::Usage, title);
                 helped(if m.operands.is_empty() { found } else { found.note(m.operands) }, m.help)
             }
             Error::Fault(f) => {
@@ -267,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_shows_what_where_and_how() {
+    fn an_error_shows_what_metand_how() {
         let text = "lr = 0.1\nmomentun = 0.9\n".to_string();
         let place = Place { name: "my.toml".into(), text, span: 9..17, label: "not a key I know".into() };
         let shown = Diagnostic::new(Exit::Usage, "unknown field `momentun`")

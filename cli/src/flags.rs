@@ -258,7 +258,7 @@ pub(crate) struct Train {
     #[arg(long, requires = "name", conflicts_with = "resume")]
     pub(crate) force: bool,
     /// Finish the step, save and end after this time, such as 90s, 10m or 1h30m; --resume goes on
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(crate) max_time: Option<std::time::Duration>,
     /// Say what would be trained, and how long that would take; nothing is written
     #[arg(long, conflicts_with_all = ["smoke", "dashboard", "name"])]
@@ -530,6 +530,11 @@ const AFTER_GRADCHECK: &str = "\
 Examples:
   cotangent gradcheck
   cotangent gradcheck --model mlp --seed 7 --json";
+
+/// A time as people write it.
+fn time(text: &str) -> Result<std::time::Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "expected a time such as 90s, 10m or 1h30m".into())
+}
 
 #[cfg(test)]
 mod tests {

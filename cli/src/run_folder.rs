@@ -7,6 +7,7 @@
 //! runs/latest -> lenet5-mnist-001
 //! ```
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -310,11 +311,12 @@ impl RunFolder {
         let path = self.path.join(name);
         /// More rows than anybody waits for.
         const LONGEST: u64 = 1 << 28;
-        let bytes = fs::metadata(&path).and_then(|about| match about.len() > LONGEST {
-            true => Err(io::ErrorKind::FileTooLarge.into()),
-            false => fs::read(&path),
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|file| match file.metadata()?.len() {
+            length if length > LONGEST => Err(io::ErrorKind::FileTooLarge.into()),
+            length => file.take(length).read_to_end(&mut bytes),
         });
-        let bytes = bytes.map_err(|e| {
+        read.map_err(|e| {
             let found = Diagnostic::io(Exit::Data, "cannot read", &path, &e);
             found.help("move it away; the run makes a new one")
         })?;
@@ -340,11 +342,19 @@ impl RunFolder {
 
     /// Makes `latest` beside the folder lead to it: a link, or a text file with its name where links are not to be had.
     pub(crate) fn point_latest(&self) -> Result<(), Diagnostic> {
-        point(&self.path)
+        point(&self.path, link)
     }
 }
 
-fn point(run: &Path) -> Result<(), Diagnostic> {
+/// A link with this content.
+fn link(to: &OsStr, at: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::symlink(to, at);
+    #[cfg(not(unix))]
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn point(run: &Path, link: impl Fn(&OsStr, &Path) -> io::Result<()>) -> Result<(), Diagnostic> {
     let (Some(out), Some(name)) = (run.parent(), run.file_name()) else { return Ok(()) };
     let latest = out.join(LATEST);
     if latest.is_dir() && !latest.is_symlink() {
@@ -352,11 +362,9 @@ fn point(run: &Path) -> Result<(), Diagnostic> {
         return Ok(());
     }
     let aside = out.join(format!(".{LATEST}.{}", std::process::id()));
-    #[cfg(unix)]
-    if std::os::unix::fs::symlink(name, &aside).is_ok() {
-        return fs::rename(&aside, &latest).map_err(failed("cannot write", &latest));
+    if link(name, &aside).is_err() {
+        fs::write(&aside, name.as_encoded_bytes()).map_err(failed("cannot write", &aside))?;
     }
-    fs::write(&aside, name.as_encoded_bytes()).map_err(failed("cannot write", &aside))?;
     fs::rename(&aside, &latest).map_err(failed("cannot write", &latest))
 }
 
@@ -482,7 +490,7 @@ pub(crate) fn forget(gone: &Path) {
     // What leads nowhere is worse than nothing.
     let _ = fs::remove_file(&latest);
     if let Some(newest) = others.into_iter().max_by_key(begun) {
-        let _ = point(&newest);
+        let _ = point(&newest, link);
     }
 }
 
@@ -493,19 +501,21 @@ fn real(path: &Path) -> PathBuf {
     name.map_or_else(|| path.to_path_buf(), |name| path.with_file_name(name))
 }
 
-/// The path, or where `latest` leads where it is a text file with a folder's name.
+/// The path, or where `latest` leads where it is a text file with a folder's name; also of what lies below that.
 fn named(path: &Path) -> Result<PathBuf, Diagnostic> {
-    let mut path = path.to_path_buf();
-    if path.file_name().is_some_and(|n| n == LATEST) && path.is_file() {
-        let mut name = String::new();
-        let read = File::open(&path).and_then(|file| file.take(4096).read_to_string(&mut name));
-        read.map_err(|e| {
-            let found = Diagnostic::io(Exit::Data, "cannot read", &path, &e);
-            found.help("remove it; the next run makes a new one")
-        })?;
-        path.set_file_name(name.trim());
-    }
-    Ok(path)
+    let is_text = |p: &&Path| p.file_name().is_some_and(|n| n == LATEST) && p.is_file();
+    let Some(latest) = path.ancestors().find(is_text) else { return Ok(path.to_path_buf()) };
+    let again = |found: Diagnostic| found.help("remove it; the next run makes a new one");
+    let name = cotangent_data::start(latest, 4096).map_err(|e| again(e.into()))?;
+    let name = String::from_utf8(name).map_err(|_| {
+        let title = format!("{} holds no name of a run", latest.display());
+        again(Diagnostic::new(Exit::Data, title))
+    })?;
+    let run = latest.with_file_name(name.trim());
+    Ok(match path.strip_prefix(latest) {
+        Ok(below) if below != Path::new("") => run.join(below),
+        _ => run,
+    })
 }
 
 fn checkpoint_in(run: &Path, kind: Kind) -> PathBuf {
@@ -764,9 +774,19 @@ mod tests {
         for way in [run.path(), &last, &scratch.0.join(LATEST)] {
             assert_eq!(find(way, Kind::Last).unwrap(), expected, "{}", way.display());
         }
-        fs::remove_file(scratch.0.join(LATEST)).unwrap();
-        fs::write(scratch.0.join(LATEST), "x-002\n").unwrap();
+        // Where links are refused it is a file with the name, in the place of whatever was there.
+        point(run.path(), |_, _| Err(io::ErrorKind::Unsupported.into())).unwrap();
+        assert_eq!(fs::read_to_string(scratch.0.join(LATEST)).unwrap(), "x-002");
+        assert!(!scratch.0.join(LATEST).is_symlink());
         assert_eq!(find(&scratch.0.join(LATEST), Kind::Last).unwrap(), expected);
+        assert_eq!(folder(&scratch.0.join(LATEST)).unwrap(), run.path());
+        let below = scratch.0.join(LATEST).join("checkpoints/last.safetensors");
+        assert_eq!(find(&below, Kind::Last).unwrap(), expected);
+        first.point_latest().unwrap();
+        assert!(scratch.0.join(LATEST).is_symlink());
+        fs::remove_file(scratch.0.join(LATEST)).unwrap();
+        fs::write(scratch.0.join(LATEST), "").unwrap();
+        assert!(find(&scratch.0.join(LATEST), Kind::Last).unwrap_err().to_string().contains("is empty"));
         let error = find(&scratch.0.join("x-02"), Kind::Last).unwrap_err();
         assert_eq!(error.exit(), Exit::Data);
         assert!(error.to_string().contains("did you mean"), "{error}");

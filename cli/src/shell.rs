@@ -5,12 +5,7 @@ use std::path::Path;
 /// The path as one word of a POSIX shell, and never as a flag.
 pub(crate) fn word(path: &Path) -> String {
     let text = path.display().to_string();
-    let text = if text.starts_with('-') { format!("./{text}") } else { text };
-    let plain = |c: char| c.is_alphanumeric() || "_-./:=@%+,".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    }
+    cotangent_board::runs::quoted(&if text.starts_with('-') { format!("./{text}") } else { text })
 }
 
 #[cfg(test)]

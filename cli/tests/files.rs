@@ -5,6 +5,7 @@ mod scratch;
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use scratch::Scratch;
@@ -97,10 +98,148 @@ fn predict_takes_the_records_of_cifar_that_train_took() {
     let text = String::from_utf8(asked.stdout).unwrap();
     let rows: Vec<&str> = text.lines().map(|l| l.split(',').nth(2).unwrap()).collect();
     assert_eq!(rows, ["class", "bird", "airplane"], "{text}");
+    // The folder itself, as `train` and `eval` take it: file by file.
+    let asked = s.run("predict runs/a c --format csv");
+    let text = String::from_utf8(asked.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1 + 5 * 3 + 2, "{text}");
+    assert!(text.contains("\nc/data_batch_5.bin,2,bird,") && text.contains("\nc/test_batch.bin,1,airplane,"));
     s.write("cut.bin", &record(0)[1..]);
     let output = s.run("predict runs/a cut.bin");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(3) && text.contains("3072 are left over"), "{text}");
+}
+
+#[test]
+fn predict_takes_the_folders_that_train_took() {
+    let s = Scratch::new();
+    let line = "--model softmax --epochs 1 --batch 4 --json --no-plots";
+    let rows: String = (0..20).map(|i| format!("{i},{}\n", ["a", "b"][i % 2])).collect();
+    s.write("table/train.csv", format!("x,class\n{rows}"));
+    s.write("table/test.csv", "x,class\n1,a\n1,b\n");
+    s.write("other.csv", "x\n1\n");
+    let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (8, 2), }";
+    let npy = |header: &str, data: &[u8]| {
+        [b"\x93NUMPY\x01\0", &[header.len() as u8, 0][..], header.as_bytes(), data].concat()
+    };
+    s.write("arrays/x.npy", npy(header, &[7; 16]));
+    s.write("arrays/y.npy", npy(&header.replace("(8, 2)", "(8,)"), &[0, 1, 0, 1, 0, 1, 0, 1]));
+    let sizes = |sizes: &[u32]| sizes.iter().flat_map(|n| n.to_be_bytes()).collect::<Vec<_>>();
+    for part in ["train", "t10k"] {
+        s.write(
+            &format!("idx/{part}-images-idx3-ubyte"),
+            [&[0, 0, 8, 3][..], &sizes(&[6, 3, 3]), &[9; 54]].concat(),
+        );
+        s.write(
+            &format!("idx/{part}-labels-idx1-ubyte"),
+            [&[0, 0, 8, 1][..], &sizes(&[6]), &[0, 1, 2, 0, 1, 2]].concat(),
+        );
+    }
+    for (name, data, folder, answers) in
+        [("t", "csv:table", "table", 22), ("n", "npz:arrays", "arrays", 8), ("i", "idx:idx", "idx", 12)]
+    {
+        s.end(&format!("train --data {data} {line} --name {name}"));
+        let asked = s.run(&format!("predict runs/{name} {folder} --json"));
+        let text = String::from_utf8_lossy(&asked.stderr);
+        assert!(asked.status.success(), "{text}");
+        assert_eq!(asked.stdout.iter().filter(|b| **b == b'\n').count(), answers);
+    }
+    assert!(s.run("predict runs/t other.csv").status.success());
+    // Of two equal examples of different classes one is taken for the other, and it is said which.
+    s.end("train --data csv:table --model softmax --epochs 1 --json --name drawn");
+    let found = fs::read(s.0.join("runs/drawn/evaluation.json")).unwrap();
+    let found: Value = serde_json::from_slice(&found).unwrap();
+    let mistakes = found["mistakes"].as_array().unwrap();
+    assert!(
+        mistakes.len() == 1 && ["line 2", "line 3"].iter().any(|n| mistakes[0]["name"] == **n),
+        "{mistakes:?}"
+    );
+    let none = s.run("predict runs/t idx");
+    let text = String::from_utf8_lossy(&none.stderr);
+    assert!(none.status.code() == Some(2) && text.contains("the network takes 1 numbers"), "{text}");
+}
+
+/// Files that never end, or that nobody writes into.
+#[cfg(target_os = "linux")]
+#[test]
+fn nobody_waits_for_a_file_that_never_ends() {
+    let s = Scratch::new();
+    s.pictures("good", 4);
+    s.write("table.csv", (0..20).fold("x,class\n".into(), |t, i| format!("{t}{i},{}\n", ["a", "b"][i % 2])));
+    s.end("train --data csv:table.csv --model softmax --epochs 1 --json --no-plots --name table");
+    s.end("train --data folder:good --model softmax --epochs 1 --json --no-plots --name pictures");
+    assert!(std::process::Command::new("mkfifo").arg(s.0.join("pipe")).status().unwrap().success());
+    let link = |to: &str, at: &str| {
+        let at = s.0.join(at);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        let _ = fs::remove_file(&at);
+        std::os::unix::fs::symlink(to, at).unwrap();
+    };
+    // The first of them is a regular file by its own account, of 0 bytes.
+    let pipe = s.0.join("pipe");
+    for to in ["/proc/kmsg", "/dev/zero", "/dev/tty", pipe.to_str().unwrap()] {
+        for at in [
+            "x.csv",
+            "x.npz",
+            "x.png",
+            "x.toml",
+            "x.safetensors",
+            "x.onnx",
+            "p/a/1.png",
+            "p/b/1.png",
+            "n/x.npy",
+            "n/y.npy",
+            "c/data_batch_1.bin",
+            "runs/broken/checkpoints/last.safetensors",
+            "i/train-images-idx3-ubyte",
+            "i/train-labels-idx1-ubyte",
+            "i/t10k-images-idx3-ubyte",
+            "i/t10k-labels-idx1-ubyte",
+            "out/latest",
+        ] {
+            link(to, at);
+        }
+        for (code, line) in [
+            (3, "train --data csv:x.csv"),
+            (3, "train --data npz:x.npz"),
+            (3, "train --data npz:n"),
+            (3, "train --data folder:p"),
+            (3, "train --data cifar10:c"),
+            (3, "train --data idx:i"),
+            (2, "train -c x.toml"),
+            (2, "config check x.toml"),
+            (3, "eval x.safetensors"),
+            (3, "train --resume runs/broken"),
+            (3, "train --resume out/latest"),
+            (3, "eval runs/table --data csv:x.csv"),
+            (3, "predict runs/table x.csv"),
+            (3, "predict runs/pictures x.png"),
+            (3, "predict runs/pictures x.npz"),
+            (3, "predict runs/pictures p"),
+            (3, "export x.safetensors"),
+            (3, "import x.onnx --model lenet5"),
+            (3, "data info folder:p"),
+            (3, "lr-find --data csv:x.csv"),
+            (3, "bench --filter overhead/add-tracked --seconds 0 --baseline x.csv"),
+        ] {
+            let began = Instant::now();
+            let mut child = s.command(line).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+            while child.try_wait().unwrap().is_none() {
+                if began.elapsed() > Duration::from_secs(30) {
+                    child.kill().unwrap();
+                    panic!("{line} waits for {to}");
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            let output = child.wait_with_output().unwrap();
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{line}, {to}\n{text}");
+            assert!(text.starts_with("error: ") && text.contains("help: "), "{line}, {to}\n{text}");
+        }
+    }
+    // Tables of runs are read as far as they say that they go.
+    link("/proc/kmsg", "runs/table/config.toml");
+    link("/proc/kmsg", "runs/table/metrics.csv");
+    assert!(s.run("runs list").status.success());
 }
 
 /// A valid zip archive with one stored entry.
@@ -151,11 +290,12 @@ fn bad_files_end_in_one_error_that_says_how_to_mend_it() {
     s.write("cifar/data_batch_1.bin", vec![7; 3072]);
     fs::create_dir_all(s.0.join("empty/a")).unwrap();
     let cases = [
-        (picture("cut.png", &whole[..50]), "cut.png", 3),
+        (picture("cut.png", &whole[..50]), "ends within its piece \"IDAT\" (at byte 50)", 3),
+        (picture("sum.png", &[&whole[..20], &[9], &whole[21..]].concat()), "\"IHDR\" does not fit (at byte 8)", 3),
         (picture("text.png", b"hello, world"), "begins with 68 65 6c 6c", 3),
         (picture("none.png", b""), "is empty", 3),
         (picture("anim.gif", b"GIF89a\0\0\0\0\0\0\0\0\0\0"), "GIF", 3),
-        (picture("head.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"), "JPEG", 3),
+        (picture("head.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"), "it ends early (at byte 20)", 3),
         (picture("far.tif", b"II*\0\xff\xff\xff\xff"), "TIFF", 3),
         (picture("wide.bmp", &[&b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\xff\xff\xff\x7f\xff\xff\xff\x7f\x01\0\x18\0\0\0\0\0"[..], &[0; 24]].concat()), "declares", 3),
         (picture("other.png", &png(9, 12, |_, _| 0)), "resize = [", 2),
@@ -180,6 +320,8 @@ fn bad_files_end_in_one_error_that_says_how_to_mend_it() {
         (table("i.csv", b"x,y,class\n1,inf,a\n"), "`inf` is not finite", 3),
         (table("o.csv", b"x,y,class\n1,2,a\n2,3,a\n"), "one class only, `a`", 3),
         (table("u.csv", b"x,y,class\n1,2,\xff\n"), "no UTF-8 (at line 2)", 3),
+        (table("d.csv", b"x;class\n1,5;a\n"), "decimal comma", 3),
+        (table("z.csv", b"\x1f\x8b\x08\0"), "compressed with gzip", 3),
         (table("w.csv", b"\xff\xfex\0,\0"), "no CSV file in UTF-8", 3),
         (table("p.csv", &whole), "is a picture", 3),
         ("csv:empty".into(), "without train.csv", 3),

@@ -201,7 +201,8 @@ fn interrupted_and_resumed_is_uninterrupted() {
         let whole = scratch.fingerprint(&format!("{line} --threads 1 --name whole{i}"));
         let (code, seen, text) = interrupted(&scratch, &format!("{line} --threads 2 --name cut{i}"), "-INT");
         assert_eq!(code, 130, "{text}");
-        assert!(text.contains(&format!("cotangent train --resume runs/cut{i}")), "{text}");
+        let resume = format!("continue with: cotangent train --resume runs/cut{i}");
+        assert!(text.contains("interrupted: finished step ") && text.contains(&resume), "{text}");
         let end = seen.last().unwrap();
         assert_eq!((&end["status"], &end["exit_code"]), (&"interrupted".into(), &130.into()));
         assert!(end["epochs"].as_u64().unwrap() < 12);
@@ -397,6 +398,50 @@ fn said(mut command: Command) -> String {
     text
 }
 
+/// As it is where links are refused.
+#[test]
+fn latest_may_be_a_text_file() {
+    let scratch = Scratch::new();
+    for name in ["a", "b"] {
+        scratch.events(&format!(
+            "train --data idx:tiny --model softmax --epochs 1 --json --no-plots --name {name}"
+        ));
+    }
+    let latest = scratch.0.join("runs/latest");
+    fs::remove_file(&latest).unwrap();
+    fs::write(&latest, "a").unwrap();
+    write_png(&scratch.0.join("up.png"), 28, 28, |r, _| if r < 14 { 200 } else { 20 });
+    let evaluated = &scratch.events("eval --json")[0];
+    assert_eq!(evaluated["checkpoint"], "runs/a/checkpoints/best.safetensors");
+    for line in [
+        "predict runs/latest up.png --json",
+        "predict runs/latest/checkpoints/last.safetensors up.png --json",
+        "summary runs/latest --json",
+        "export runs/latest --json",
+        "report",
+        "runs show",
+        "train --resume runs/latest --epochs 2 --json --no-plots",
+    ] {
+        let output = scratch.run(line);
+        assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    // The run that went on is the newest still, and its epochs are its own.
+    let listed = scratch.run("runs list");
+    assert!(String::from_utf8(listed.stdout).unwrap().contains("a *  finished       2"));
+    fs::remove_file(&latest).unwrap();
+    fs::write(&latest, "a").unwrap();
+    let mut dashboard = scratch.command("dashboard runs/latest --json");
+    let mut child = dashboard.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.contains("\"port\""), "{line}");
+    scratch.run("runs rm runs/latest");
+    assert!(!scratch.0.join("runs/a").exists() && scratch.0.join("runs/b").exists());
+    assert!(scratch.run("runs show").status.success());
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn memory_that_has_no_room_ends_in_words_with_5() {
@@ -429,13 +474,13 @@ fn what_is_no_file_under_a_file_s_name_is_said() {
     fs::create_dir(&labels).unwrap();
     let (code, text) = scratch.failure("train --data idx:tiny");
     assert!(
-        code == 3 && text.contains("tiny/t10k-labels-idx1-ubyte is a folder, and a file was expected"),
+        code == 3 && text.contains("tiny/t10k-labels-idx1-ubyte: is a folder, and a file was expected"),
         "{text}"
     );
     fs::remove_dir(&labels).unwrap();
     assert!(Command::new("mkfifo").arg(&labels).status().unwrap().success());
     let (code, text) = scratch.failure("train --data idx:tiny");
-    assert!(code == 3 && text.contains("t10k-labels-idx1-ubyte is not a regular file"), "{text}");
+    assert!(code == 3 && text.contains("t10k-labels-idx1-ubyte: is not a regular file"), "{text}");
     let (code, text) = scratch.failure("train --data idx:tiny/train-images-idx3-ubyte");
     assert!(code == 3 && text.contains("train-images-idx3-ubyte is no folder"), "{text}");
 }

@@ -162,6 +162,26 @@ fn declared(path: &Path, length: u64) -> Option<usize> {
     Some(u16::from_le_bytes([count[0], count[1]]).into()).filter(|n| *n < 0xffff)
 }
 
+/// Whether a folder holds an NPY file.
+pub fn is_folder(path: &Path) -> bool {
+    files(path).is_ok_and(|files| !files.is_empty())
+}
+
+/// The NPY files of a folder, by name.
+fn files(path: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let unread = |e| Error::io(path, &e);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(unread)? {
+        let file = entry.map_err(unread)?.path();
+        if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
+            let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+            files.push((stem, file));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// Where arrays are found by name.
 struct Source {
     path: PathBuf,
@@ -178,16 +198,7 @@ impl Source {
     fn open(path: &Path, limits: &Limits) -> Result<Self> {
         let (path_buf, limits) = (path.to_path_buf(), *limits);
         if path.is_dir() {
-            let unread = |e| Error::io(path, &e);
-            let mut files = Vec::new();
-            for entry in std::fs::read_dir(path).map_err(unread)? {
-                let file = entry.map_err(unread)?.path();
-                if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
-                    let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-                    files.push((stem, file));
-                }
-            }
-            files.sort();
+            let files = files(path)?;
             if files.is_empty() {
                 let found = Error::new(path, "is a folder without an NPY file");
                 return Err(found.help("`npz:` takes an NPZ file, or a folder with x.npy and y.npy"));

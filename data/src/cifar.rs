@@ -14,6 +14,8 @@ pub const CLASSES: [&str; 10] =
 /// Bytes of a record.
 pub const RECORD: usize = 1 + 3 * 32 * 32;
 
+/// The folder in the archive.
+const INNER: &str = "cifar-10-batches-bin";
 const HELP: &str = "`cifar10:DIR` takes the folder of cifar-10-binary.tar.gz with data_batch_1.bin … data_batch_5.bin \
                     and test_batch.bin; `cotangent data get cifar10` brings it";
 
@@ -23,13 +25,12 @@ const HELP: &str = "`cifar10:DIR` takes the folder of cifar-10-binary.tar.gz wit
 /// # Errors
 /// When there is none, one is cut off, or a label is not 0 to 9; with file and byte.
 pub fn read(path: &Path, limits: &Limits) -> Result<Parts> {
-    let inner = path.join("cifar-10-batches-bin");
+    let inner = path.join(INNER);
     let path = if inner.is_dir() { inner.as_path() } else { path };
     if !path.is_dir() {
         return Err(Error::new(path, "is no folder").help(HELP));
     }
-    let all = (1..=5).map(|i| path.join(format!("data_batch_{i}.bin")));
-    let files: Vec<PathBuf> = all.filter(|p| p.symlink_metadata().is_ok()).collect();
+    let (files, test) = batches(path);
     if files.is_empty() {
         return Err(Error::new(path, "holds no data_batch_1.bin").help(HELP));
     }
@@ -41,9 +42,21 @@ pub fn read(path: &Path, limits: &Limits) -> Result<Parts> {
             files.len()
         ));
     }
-    let test = path.join("test_batch.bin");
-    let test = test.symlink_metadata().is_ok().then(|| records(&[test], limits)).transpose()?;
+    let test = test.map(|test| records(&[test], limits)).transpose()?;
     Ok(Parts { train, val: None, test })
+}
+
+/// The files of such a folder that are there, those for training first; none in another one.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let (train, test) = batches(&path.join(INNER));
+    let (train, test) = if train.is_empty() && test.is_none() { batches(path) } else { (train, test) };
+    train.into_iter().chain(test).collect()
+}
+
+fn batches(path: &Path) -> (Vec<PathBuf>, Option<PathBuf>) {
+    let there = |name: String| Some(path.join(name)).filter(|p| p.symlink_metadata().is_ok());
+    let train = (1..=5).filter_map(|i| there(format!("data_batch_{i}.bin")));
+    (train.collect(), there("test_batch.bin".into()))
 }
 
 /// Files of records, one after the other.

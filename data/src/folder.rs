@@ -1,14 +1,13 @@
 //! A folder of pictures with a sub-folder for each class.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::file::Limits;
+use crate::file::{Limits, length, start};
 use crate::pattern::Pattern;
 use crate::picture::{Filter, Format, Levels, Picture};
 use crate::set::{Origins, Parts, Set, Values, check_classes};
@@ -179,12 +178,10 @@ fn is_picture(path: &Path) -> Result<bool> {
         return Ok(true);
     }
     // A pipe would be waited for.
-    if !path.metadata().is_ok_and(|about| about.is_file()) {
+    if length(path).is_err() {
         return Ok(false);
     }
-    let mut start = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(Format::START as u64).read_to_end(&mut start));
-    read.map_err(|e| Error::io(path, &e))?;
+    let start = start(path, Format::START)?;
     Ok(matches!(Format::of(&start), Some(Format::Png | Format::Jpeg | Format::Bmp | Format::Tiff)))
 }
 
@@ -224,6 +221,7 @@ fn set(
         let loose = entries(part)?.iter().filter(|p| !p.is_dir()).count();
         let found = match loose {
             0 => Error::new(part, "holds no picture"),
+            1 => Error::new(part, "holds a file, and no sub-folder with pictures"),
             n => Error::new(part, format!("holds {n} files, and no sub-folder with pictures")),
         };
         return Err(found.help("put the pictures of each class into a sub-folder with the class's name"));

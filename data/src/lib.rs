@@ -18,6 +18,6 @@ pub mod table;
 pub mod wafer;
 
 pub use error::{Error, Kind, Place, Result};
-pub use file::{Limits, read_bytes};
+pub use file::{Limits, length, read_bytes, start};
 pub use picture::{Filter, Picture};
 pub use set::{Origins, Parts, Set, Values};

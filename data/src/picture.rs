@@ -370,12 +370,57 @@ fn damaged(name: &Path, format: &str, error: impl std::fmt::Display) -> Error {
     Error::new(name, text).help("copy it again, or save it again as PNG")
 }
 
+/// What a decoder says of damage, in one line; where the bytes just end, that and where.
+fn broken(name: &Path, format: &str, bytes: &[u8], error: impl std::fmt::Display) -> Error {
+    let mut text = error.to_string();
+    // Of what the crate for PNG knows about a piece, its name is enough.
+    if let Some((before, rest)) = text.split_once("ChunkType { type: ")
+        && let Some((kind, after)) =
+            rest.split_once(',').and_then(|(k, rest)| Some((k, rest.split_once('}')?.1)))
+    {
+        text = format!("{before}{kind}{after}");
+    }
+    let end = ["unexpected end of file", "failed to fill whole buffer", "Not enough bytes"];
+    match end.iter().any(|words| text.contains(words)) {
+        true => damaged(name, format, "it ends early").at(Place::Byte(bytes.len() as u64)),
+        false => damaged(name, format, text.split_whitespace().collect::<Vec<_>>().join(" ")),
+    }
+}
+
+/// The first piece of a PNG file that is cut off or does not fit its checksum (CRC-32), and the byte where it shows.
+fn torn(bytes: &[u8]) -> Option<(String, u64)> {
+    let end = bytes.len() as u64;
+    let mut at = 8;
+    loop {
+        let Some(head) = bytes.get(at..at + 8) else { return Some(("it ends early".into(), end)) };
+        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let chunk = String::from_utf8_lossy(&head[4..]).into_owned();
+        let Some(content) = bytes.get(at + 4..at + 8 + length) else {
+            return Some((format!("it ends within its piece {chunk:?}"), end));
+        };
+        let sum = content.iter().fold(!0_u32, |sum, byte| {
+            (0..8).fold(sum ^ u32::from(*byte), |sum, _| sum >> 1 ^ (0xedb8_8320 & (sum & 1).wrapping_neg()))
+        });
+        match bytes.get(at + 8 + length..at + 12 + length) {
+            None => return Some((format!("it ends within its piece {chunk:?}"), end)),
+            Some(stored) if *stored != (!sum).to_be_bytes() => {
+                return Some((format!("the checksum of its piece {chunk:?} does not fit"), at as u64));
+            }
+            Some(_) if chunk == "IEND" => return None,
+            Some(_) => at += 12 + length,
+        }
+    }
+}
+
 fn from_bytes_be(bytes: &[u8]) -> Vec<u16> {
     bytes.as_chunks::<2>().0.iter().map(|b| u16::from_be_bytes(*b)).collect()
 }
 
 fn png(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
-    let bad = |e: png::DecodingError| damaged(name, "PNG", e);
+    let bad = |e: png::DecodingError| match torn(bytes) {
+        Some((what, at)) => damaged(name, "PNG", what).at(Place::Byte(at)),
+        None => broken(name, "PNG", bytes, e),
+    };
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
     decoder.set_transformations(png::Transformations::EXPAND);
     decoder.set_limits(png::Limits {
@@ -388,6 +433,12 @@ fn png(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
     check_size(u64::from(header.width), u64::from(header.height), name, limits)?;
     let palette = header.color_type == png::ColorType::Indexed;
     let mut reader = decoder.read_info().map_err(bad)?;
+    // The crate takes three bytes a colour, and at most 256 of them, for granted.
+    let colours = reader.info().palette.as_ref().map_or(3, |p| p.len());
+    if colours == 0 || colours % 3 != 0 || colours > 3 * 256 {
+        let text = format!("its palette has {colours} bytes, expected three for each of 1 to 256 colours");
+        return Err(damaged(name, "PNG", text));
+    }
     let size = reader.output_buffer_size().ok_or_else(|| damaged(name, "PNG", "it is too large"))?;
     let mut levels = vec![0; size];
     let frame = reader.next_frame(&mut levels).map_err(bad)?;
@@ -406,7 +457,7 @@ fn png(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
 const MOST_SCANS: usize = 100;
 
 fn jpeg(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
-    let bad = |e: zune_jpeg::errors::DecodeErrors| damaged(name, "JPEG", e);
+    let bad = |e: zune_jpeg::errors::DecodeErrors| broken(name, "JPEG", bytes, e);
     // Each scan goes over the whole picture again; a few hundred bytes could ask for any number of them.
     let scans = bytes.windows(2).filter(|marker| **marker == [0xff, 0xda]).count();
     if scans > MOST_SCANS {
@@ -554,7 +605,7 @@ fn tiff(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
         tiff::TiffError::UnsupportedError(what) => {
             Error::new(name, format!("is a TIFF picture of a kind that is not read: {what}")).help(MEND)
         }
-        other => damaged(name, "TIFF", other),
+        other => broken(name, "TIFF", bytes, other),
     };
     let mut allowed = tiff::decoder::Limits::default();
     let most = usize::try_from(limits.pixels.saturating_mul(8)).unwrap_or(usize::MAX);

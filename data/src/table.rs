@@ -112,6 +112,10 @@ pub fn parse(bytes: &[u8], path: &Path, options: &Options) -> Result<Set> {
         let found = Error::new(path, "is a picture, and a table was expected").at(Place::Byte(0));
         return Err(found.help("a CSV file has a line for each example, and names its columns in the first"));
     }
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        let found = Error::new(path, "is compressed with gzip, and a table was expected").at(Place::Byte(0));
+        return Err(found.help("unpack it first: `gunzip FILE`"));
+    }
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") || text.iter().take(64).any(|b| *b == 0)
     {
@@ -160,10 +164,8 @@ pub fn parse(bytes: &[u8], path: &Path, options: &Options) -> Result<Set> {
         let start = inputs.len();
         for c in &columns.features {
             let text = record.get(*c).unwrap_or_default().trim();
-            let number = number(text).map_err(|words| {
-                let found = Error::new(path, words).at(field(*c));
-                found.help("leave the column out: `exclude = [\"…\"]` in `[data]`; or name the inputs: `features = […]`")
-            })?;
+            let number =
+                number(text).map_err(|(words, help)| Error::new(path, words).at(field(*c)).help(help))?;
             match (number, options.missing) {
                 (Some(x), _) => inputs.push(x),
                 (None, Missing::Zero) => inputs.push(0.0),
@@ -315,21 +317,24 @@ fn check_measured(path: &Path, labels: &[String], classes: &[String], column: &s
     Ok(())
 }
 
-/// A number; `None` where it is missing; words where it is something else.
-fn number(text: &str) -> Result<Option<f32>, String> {
+/// A number; `None` where it is missing; what is wrong and how to mend it where it is something else.
+fn number(text: &str) -> Result<Option<f32>, (String, &'static str)> {
     const MISSING: [&str; 9] = ["", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a"];
+    const LEAVE: &str =
+        "leave the column out: `exclude = [\"…\"]` in `[data]`; or name the inputs: `features = […]`";
     if MISSING.iter().any(|m| text.eq_ignore_ascii_case(m)) {
         return Ok(None);
     }
     match text.parse::<f32>() {
         Ok(x) if x.is_finite() => Ok(Some(x)),
-        Ok(_) => Err(format!("`{text}` is not finite, or beyond what 32 bits hold")),
+        Ok(_) => Err((format!("`{text}` is not finite, or beyond what 32 bits hold"), LEAVE)),
         Err(_) if text.replace(',', ".").parse::<f32>().is_ok() => {
-            Err(format!("`{text}` has a decimal comma, and numbers are written with a point"))
+            let words = format!("`{text}` has a decimal comma, and numbers are written with a point");
+            Err((words, "export it with points: in a spreadsheet program, with English as the language"))
         }
         Err(_) => {
             let short: String = text.chars().take(40).collect();
-            Err(format!("`{short}` is no number"))
+            Err((format!("`{short}` is no number"), LEAVE))
         }
     }
 }

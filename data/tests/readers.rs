@@ -97,6 +97,30 @@ fn every_kind_of_picture_is_read() {
 }
 
 #[test]
+fn a_palette_has_three_bytes_a_colour() {
+    for (palette, fits) in
+        [(1, false), (2, false), (3, true), (4, false), (768, true), (769, false), (771, false)]
+    {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
+        encoder.set_color(png::ColorType::Indexed);
+        encoder.set_palette(vec![7; palette]);
+        encoder.write_header().unwrap().write_image_data(&[0, 0]).unwrap();
+        let found = Picture::decode(&bytes, "x.png".as_ref(), &Limits::default());
+        match found {
+            Ok(p) => assert!(fits && p.levels == Levels::U8(vec![7; 2]), "{palette}: {p:?}"),
+            Err(e) => {
+                let text = e.to_string();
+                assert!(
+                    !fits && (text.contains("palette") || text.ends_with("wrong: PLTE")),
+                    "{palette}: {e}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn transparent_parts_become_white() {
     let p = picture("alpha.png").unwrap();
     assert_eq!(p.done, ["transparent parts made white"]);

@@ -10,12 +10,10 @@ pub mod safetensors;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use cotangent_data::npy::half;
-use cotangent_data::{Error, Limits, Result, read_bytes};
+use cotangent_data::{Error, Limits, Result, read_bytes, start};
 
 /// The formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -137,16 +135,10 @@ pub struct Weights {
 /// # Errors
 /// When it is none of them, is damaged, or is larger than the limit.
 pub fn read(path: &Path, limits: &Limits) -> Result<Weights> {
-    let kind = std::fs::metadata(path).map_err(|e| Error::io(path, &e))?;
-    let mut start = Vec::new();
-    if kind.is_file() {
-        let file = File::open(path).and_then(|f| f.take(9).read_to_end(&mut start));
-        file.map_err(|e| Error::io(path, &e))?;
-    }
+    let start = start(path, 9)?;
     if start.starts_with(b"PK") {
         return npz::read(path, limits);
     }
-    // Refuses folders, pipes and empty files too.
     let bytes = read_bytes(path, limits.bytes)?;
     if bytes.get(8) == Some(&b'{') {
         return safetensors::read(&bytes, path);

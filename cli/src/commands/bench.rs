@@ -74,10 +74,10 @@ pub(crate) fn run(flags: &Bench, global: &Global, console: &mut Console) -> Resu
 
 /// The file of `--baseline`, which a person named.
 fn baseline(path: &Path) -> Result<Baseline, Diagnostic> {
+    let help = "`cotangent bench --json > FILE` writes one";
+    cotangent_data::length(path).map_err(|e| Diagnostic::from(e).help(help))?;
     Baseline::read(path).map_err(|error| match error {
-        Error::Io { .. } => Diagnostic::from(error)
-            .exiting(Exit::Data)
-            .help("`cotangent bench --json > FILE` writes one; is the path right?"),
+        Error::Io { .. } => Diagnostic::from(error).exiting(Exit::Data).help(help),
         other => other.into(),
     })
 }

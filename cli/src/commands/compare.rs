@@ -49,7 +49,7 @@ pub(crate) fn run(flags: &Flags, console: &mut Console) -> Result<Exit, Diagnost
             "page": output,
         }))?;
     } else {
-        console.print(&found.text())?;
+        console.print(&found.text(console.columns()))?;
     }
     written?;
     if !console.json() {

@@ -4,6 +4,7 @@ use clap::Args;
 use cotangent::device::cpu::isa;
 use serde_json::json;
 
+use super::defaults;
 use crate::console::Console;
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::flags::Global;
@@ -21,7 +22,7 @@ Examples:
 
 /// Lists the devices.
 pub(crate) fn run(_: &Flags, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
-    let threads = machine::threads(global.threads.map_or(0, |n| n as usize));
+    let threads = machine::threads(defaults(global, None)?.threads);
     let cpu = machine::describe(&cotangent::Device::cpu(), threads);
     let cuda = "no: this program was built without CUDA kernels";
     if console.json() {

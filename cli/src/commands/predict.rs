@@ -1,7 +1,5 @@
 //! `cotangent predict`: which class each example belongs to.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cotangent::data::{Dataset, Elements, Idx};
@@ -63,7 +61,7 @@ pub(crate) fn run(flags: &Predict, global: &Global, console: &mut Console) -> Re
     let (_, checkpoint) = trained(&flags.run)?;
     let (device, threads) = place(global)?;
     let about = &checkpoint.about;
-    let files = files(&flags.pictures)?;
+    let files = files(&flags.pictures, about)?;
     // Two examples: a batch norm of one pixel has nothing to normalise in one.
     let (network, _) = model::restore(&checkpoint, 2)?;
     network.to_device(&device);
@@ -80,7 +78,7 @@ pub(crate) fn run(flags: &Predict, global: &Global, console: &mut Console) -> Re
             let from = Taken::new(file)?;
             match from.kind(about) {
                 Taking::Pictures => {
-                    for files in from.pictures()?.chunks(TOGETHER) {
+                    for files in from.pictures(about)?.chunks(TOGETHER) {
                         let some = pictures(files, flags, about)?;
                         answer(some, about, &mut step, &device, &mut writer)?;
                     }
@@ -111,12 +109,17 @@ struct Bytes<'a> {
     bytes: Option<&'a [u8]>,
 }
 
-fn files(asked: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
+/// What is asked for, and in the place of a folder its files, where it is one that `train` takes and no folder of pictures.
+fn files(asked: &[PathBuf], about: &About) -> Result<Vec<PathBuf>, Diagnostic> {
     if asked.iter().filter(|path| *path == Path::new(STDIN)).count() > 1 {
         let found = Diagnostic::new(Exit::Usage, "`-` stands for the standard input, and there is one only");
         return Err(found.help("name it once"));
     }
-    Ok(asked.to_vec())
+    let inside = |path: &PathBuf| match data::inside(path, &about.config.data) {
+        files if files.is_empty() => vec![path.clone()],
+        files => files,
+    };
+    Ok(asked.iter().flat_map(inside).collect())
 }
 
 impl Taken {
@@ -126,14 +129,8 @@ impl Taken {
         if path == Path::new(STDIN) {
             bytes = spool::stdin("cotangent predict RUN - < seven.png")?;
         } else if !is_folder {
-            let unread = |e| Diagnostic::io(Exit::Data, "cannot read", &path, &e);
-            let about = path.metadata().map_err(unread);
-            if !about.map_err(|found| found.help("is the path right?"))?.is_file() {
-                let title = format!("{} is not a regular file", path.display());
-                return Err(Diagnostic::new(Exit::Data, title).help("`-` reads from the standard input"));
-            }
-            let start = File::open(&path).and_then(|f| f.take(Format::START as u64).read_to_end(&mut bytes));
-            start.map_err(unread)?;
+            let unread = |e| Diagnostic::from(e).help("`-` reads from the standard input");
+            bytes = cotangent_data::start(&path, Format::START).map_err(unread)?;
         }
         Ok(Taken { path, bytes, is_folder })
     }
@@ -144,11 +141,19 @@ impl Taken {
 
     /// By content, whatever the name says.
     fn kind(&self, about: &About) -> Taking {
-        let is_set = self.bytes.starts_with(&[0, 0]) || self.is_marked() || self.is_cifar(about);
-        match self.is_folder || (!is_set && about.input_shape.len() == 3) {
-            true => Taking::Pictures,
-            false => Taking::Set,
+        let is_set = match self.is_folder {
+            true => self.has_arrays(about),
+            false => self.bytes.starts_with(&[0, 0]) || self.is_marked() || self.is_cifar(about),
+        };
+        match is_set || (!self.is_folder && about.input_shape.len() != 3) {
+            true => Taking::Set,
+            false => Taking::Pictures,
         }
+    }
+
+    /// Is it a folder of arrays, for a network that was trained on such?
+    fn has_arrays(&self, about: &About) -> bool {
+        about.config.data.name.kind() == Some(Kind::Npz) && self.is_folder && arrays::is_folder(&self.path)
     }
 
     /// Does it begin as gzip, ZIP or NPY do?
@@ -164,7 +169,10 @@ impl Taken {
     }
 
     /// A picture, or all in a folder.
-    fn pictures(&self) -> Result<Vec<Bytes<'_>>, Diagnostic> {
+    fn pictures(&self, about: &About) -> Result<Vec<Bytes<'_>>, Diagnostic> {
+        if about.input_shape.len() != 3 {
+            return Err(not_pictures(&self.path, about));
+        }
         if !self.is_folder {
             let bytes = self.is_stdin().then_some(&self.bytes[..]);
             return Ok(vec![Bytes { name: self.path.clone(), bytes }]);
@@ -194,7 +202,7 @@ impl Taken {
             Set { labels: Vec::new(), ..set }
         } else if is_idx {
             idx(path, about).map_err(called)?
-        } else if starts(b"PK") || starts(b"\x93NUMPY") {
+        } else if starts(b"PK") || starts(b"\x93NUMPY") || self.is_folder {
             let options =
                 arrays::Options { labelled: false, group: None, ..data::array_options(config, Some(&known)) };
             match self.is_stdin() && spooled.is_none() {
@@ -268,8 +276,7 @@ fn unlabelled(inputs: Values, about: &About) -> Set {
 
 /// Reads pictures and brings them to the network's size, as those were that it was trained on.
 fn pictures(files: &[Bytes<'_>], flags: &Predict, about: &About) -> Result<Prepared, Diagnostic> {
-    let [channels, height, width] =
-        <[usize; 3]>::try_from(model::input_shape(about)?).map_err(|_| not_pictures(files, about))?;
+    let [channels, height, width] = data::sides(&about.input_shape);
     let limits = data::limits();
     let one = |file: &Bytes<'_>| {
         let picture = match file.bytes {
@@ -319,11 +326,14 @@ fn pictures(files: &[Bytes<'_>], flags: &Predict, about: &About) -> Result<Prepa
     Ok(Prepared { names, set: unlabelled(inputs, about) })
 }
 
-fn not_pictures(files: &[Bytes<'_>], about: &About) -> Diagnostic {
-    let first = files.first().map_or(String::new(), |f| f.name.display().to_string());
-    let title = format!("{first} is a picture, and the network takes {} numbers", about.input_shape[0]);
+fn not_pictures(path: &Path, about: &About) -> Diagnostic {
+    let title = format!(
+        "{} would hold pictures, and the network takes {} numbers",
+        path.display(),
+        about.input_shape[0]
+    );
     Diagnostic::new(Exit::Usage, title)
-        .help("it was trained on a table: name a CSV file with the same columns")
+        .help("name files such as it was trained on: `cotangent predict RUN FILE`")
 }
 
 fn answer(

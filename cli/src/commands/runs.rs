@@ -8,7 +8,7 @@ use cotangent_board::compare::columns;
 use cotangent_board::runs::{self, Run};
 use serde_json::{Value, json};
 
-use crate::console::Console;
+use crate::console::{Console, folded};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::numerals::{duration, percent};
 use crate::run_folder::{self, RunFolder};
@@ -114,7 +114,7 @@ fn list(out: &Path, console: &mut Console) -> Result<Exit, Diagnostic> {
             run.text("started").chars().take(16).collect::<String>().replace('T', " "),
         ]
     }));
-    console.print(&columns(&rows))?;
+    console.print(&columns(&rows, console.columns()))?;
     if all.iter().any(|run| latest.as_ref() == Some(&run.name)) {
         console.say("* the latest");
     }
@@ -148,7 +148,8 @@ fn show(path: &Path, console: &mut Console) -> Result<Exit, Diagnostic> {
     }
     let width = facts.iter().map(|f| f[0].chars().count()).max().unwrap_or(0);
     for fact in facts {
-        text.push_str(&format!("{:width$}  {}\n", fact[0], fact[1]));
+        let line = format!("{:width$}  {}\n", fact[0], fact[1]);
+        text.push_str(&if console.columns().is_some() { folded(&line, width + 2) } else { line });
     }
     let shown: Vec<usize> = (0..run.epochs.columns.len())
         .filter(|i| run.epochs.columns[*i] != "step" && !run.epochs.columns[*i].ends_with("_balanced_acc"))
@@ -172,7 +173,7 @@ fn show(path: &Path, console: &mut Console) -> Result<Exit, Diagnostic> {
             shown.iter().map(cell).collect()
         }));
         text.push('\n');
-        text.push_str(&columns(&rows));
+        text.push_str(&columns(&rows, console.columns()));
     }
     console.print(&text)?;
     for what in &run.damage {

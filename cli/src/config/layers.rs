@@ -15,6 +15,7 @@ use super::{
     Problem, ScheduleConfig, ScheduleName, TrainConfig,
 };
 use crate::diagnostic::{Diagnostic, Exit, Place, nearest};
+use crate::download::PUBLIC;
 
 /// The key whose value may be a bare name instead of a table.
 const SCHEDULE: &str = "optim.schedule";
@@ -58,21 +59,20 @@ impl Layers {
         /// No configuration is longer; a device such as /dev/zero has no end.
         const LONGEST: u64 = 1 << 20;
         let help = "`--config FILE` takes a TOML file such as the config.toml of a run folder";
-        let mut text = String::new();
-        // A pipe that nobody writes into would be waited for; what a shell opens stands in /dev or /proc.
-        if fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
-            && !path.starts_with("/dev")
-            && !path.starts_with("/proc")
-        {
-            let what = format!("{} is no regular file", path.display());
-            return Err(Diagnostic::new(Exit::Usage, what).help(help));
-        }
-        let read = fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
-        read.map_err(|e| Diagnostic::io(Exit::Usage, "cannot read the configuration", path, &e).help(help))?;
-        if text.len() as u64 > LONGEST {
-            let what = format!("{} is longer than 1 MiB: that is no configuration", path.display());
-            return Err(Diagnostic::new(Exit::Usage, what).help(help));
-        }
+        let refused = |found: Diagnostic| found.exiting(Exit::Usage).help(help);
+        let bytes = match is_opened(path) {
+            true => {
+                let mut bytes = Vec::new();
+                let read = fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut bytes));
+                read.map(|_| bytes).map_err(|e| Diagnostic::io(Exit::Usage, "cannot read", path, &e))
+            }
+            false => cotangent_data::read_bytes(path, LONGEST).map_err(Diagnostic::from),
+        };
+        let text = String::from_utf8(bytes.map_err(refused)?).map_err(|e| {
+            let at = e.utf8_error().valid_up_to();
+            let what = format!("{}: holds no UTF-8 text (at byte {at})", path.display());
+            refused(Diagnostic::new(Exit::Usage, what))
+        })?;
         self.text(&path.display().to_string(), text)
     }
 
@@ -138,8 +138,9 @@ impl Layers {
         value: impl Into<toml::Value>,
         shown: &str,
     ) -> Result<(), Diagnostic> {
-        let text = format!("{flag} {shown}");
-        let spans = Spans { key: 0..flag.len(), value: flag.len() + 1..text.len(), list: false };
+        // What stands without a flag, such as `cotangent data info NAME`, is shown alone.
+        let text = if flag.is_empty() { shown.to_string() } else { format!("{flag} {shown}") };
+        let spans = Spans { key: 0..flag.len(), value: text.len() - shown.len()..text.len(), list: false };
         self.assign(flag, text, spans, &key.split('.').collect::<Vec<_>>(), value.into())
     }
 
@@ -451,13 +452,37 @@ fn explain(message: &str, key: &str, place: impl FnOnce(String) -> Place) -> Dia
             keys.iter().map(String::as_str).filter(|k| k.rsplit('.').next() == Some(word)).collect();
         match same[..] {
             [only] => found = found.help(format!("`{word}` stands elsewhere: `{only}`")),
-            [] => found = found.help("`cotangent config keys` lists every key"),
+            [] => {
+                let ours = ELSEWHERE.iter().find(|(theirs, _)| *theirs == word);
+                found = found.help(match ours {
+                    Some((_, ours)) => format!("`{word}` is called `{ours}` here"),
+                    None => "`cotangent config keys` lists every key".into(),
+                });
+            }
             _ => found = found.help(format!("`{word}` stands elsewhere: `{}`", same.join("` or `"))),
         }
     } else if advised.is_none() {
         found = found.help(meaning(message, key));
     }
     found
+}
+
+/// Keys as people know them from other programs.
+const ELSEWHERE: [(&str, &str); 9] = [
+    ("batch_size", "data.batch"),
+    ("dataset", "data.name"),
+    ("early_stopping", "train.patience"),
+    ("learning_rate", "optim.lr"),
+    ("optimizer", "optim.name"),
+    ("scheduler", "optim.schedule"),
+    ("shuffle", "data.sampler"),
+    ("validation_split", "data.val_split"),
+    ("workers", "threads"),
+];
+
+/// Whether it is what a shell opened, such as the pipe of `-c <(…)`, or nothing: all else is read as a file.
+fn is_opened(path: &Path) -> bool {
+    ["/dev/fd", "/dev/stdin", "/dev/null", "/proc/self/fd"].iter().any(|opened| path.starts_with(opened))
 }
 
 /// Whether a key has keys below it.
@@ -478,6 +503,9 @@ fn meaning(message: &str, key: &str) -> String {
         };
         if let Some(kind) = kind {
             return format!("did you mean `{kind}:{path}`?");
+        }
+        if PUBLIC.iter().any(|set| set.name == path) {
+            return format!("`cotangent data get {path}` fetches it, and says how it is named then");
         }
     }
     if let Some(known) = KEYS.iter().find(|k| k.name == key) {
@@ -656,6 +684,11 @@ mod tests {
     fn a_key_of_another_table_is_pointed_out() {
         let text = refused("lr = 0.1\n", &[]);
         assert!(text.contains("`lr` stands elsewhere: `optim.lr`"), "{text}");
+        let text = refused("", &["optim.learning_rate=0.1"]);
+        assert!(text.contains("`learning_rate` is called `optim.lr` here"), "{text}");
+        let text = refused("", &["data.name=fashion-mnist"]);
+        assert!(text.contains("`cotangent data get fashion-mnist` fetches it"), "{text}");
+        assert!(ELSEWHERE.iter().all(|(_, ours)| KEYS.iter().any(|k| k.name.starts_with(ours))));
     }
 
     #[test]

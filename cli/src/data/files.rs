@@ -153,7 +153,7 @@ fn idx(folder: &Path) -> Result<Parts, Diagnostic> {
     let mut remarks = Vec::new();
     let mut files = |part: &str| {
         let mut file = |kind| idx_file(folder, part, kind, &mut remarks);
-        Ok::<_, Diagnostic>((file("images-idx3-ubyte")?, file("labels-idx1-ubyte")?))
+        Ok::<_, Diagnostic>((file(IMAGES)?, file("labels-idx1-ubyte")?))
     };
     let ((images, labels), (test_images, test_labels)) = (files("train")?, files("t10k")?);
     let classes = classes(&labels)?;
@@ -181,38 +181,61 @@ fn idx(folder: &Path) -> Result<Parts, Diagnostic> {
     Ok(Parts { train, val: None, test: Some(test) })
 }
 
-/// The file of a part under one of the names that it has in the wild.
-fn idx_file(folder: &Path, part: &str, kind: &str, remarks: &mut Vec<String>) -> Result<PathBuf, Diagnostic> {
+/// The files of a folder that `predict` takes one by one, where it is such a folder as the network learned from.
+pub(crate) fn inside(folder: &Path, config: &DataConfig) -> Vec<PathBuf> {
+    let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
+    match config.name.kind() {
+        Some(Kind::Cifar10) => cifar::files(folder),
+        Some(Kind::Csv) => ["train.csv", "val.csv", "test.csv"]
+            .map(|name| folder.join(name))
+            .into_iter()
+            .filter(is_there)
+            .collect(),
+        Some(Kind::Idx) | None => {
+            let image = |part: &&str| {
+                idx_names(part, IMAGES).map(|name| folder.join(name)).into_iter().find(is_there)
+            };
+            ["train", "t10k"].iter().filter_map(image).collect()
+        }
+        Some(Kind::Folder | Kind::Npz) => Vec::new(),
+    }
+}
+
+const IMAGES: &str = "images-idx3-ubyte";
+
+/// The names that a file has in the wild.
+fn idx_names(part: &str, kind: &str) -> [String; 4] {
     let plain = format!("{part}-{kind}");
     let dotted = plain.replace("-idx", ".idx");
-    let names = [plain.clone(), format!("{plain}.gz"), dotted.clone(), format!("{dotted}.gz")];
+    [plain.clone(), format!("{plain}.gz"), dotted.clone(), format!("{dotted}.gz")]
+}
+
+/// The file of a part under one of the names that it has in the wild.
+fn idx_file(folder: &Path, part: &str, kind: &str, remarks: &mut Vec<String>) -> Result<PathBuf, Diagnostic> {
+    let names = idx_names(part, kind);
     let there: Vec<PathBuf> =
         names.iter().map(|name| folder.join(name)).filter(|path| path.symlink_metadata().is_ok()).collect();
     let files: Vec<&PathBuf> = there.iter().filter(|path| path.is_file()).collect();
     let help = "`idx:DIR` takes a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
                 t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte";
+    let readable = |path: &PathBuf| match cotangent_data::length(path) {
+        Ok(_) => Ok(path.clone()),
+        Err(found) => Err(Diagnostic::from(found).help(help)),
+    };
     match (&files[..], &there[..]) {
-        ([file], _) => Ok((*file).clone()),
+        ([file], _) => readable(file),
         ([file, others @ ..], _) => {
             let others: Vec<String> = others.iter().map(|path| path.display().to_string()).collect();
             remarks.push(format!("{} is read, and not {}", file.display(), others.join(" and ")));
-            Ok((*file).clone())
+            readable(file)
         }
-        ([], [other, ..]) => {
-            let is = match other.metadata() {
-                Ok(about) if about.is_dir() => "is a folder",
-                Ok(_) => "is not a regular file",
-                Err(_) => "is a link that leads nowhere",
-            };
-            let title = format!("{} {is}, and a file was expected", other.display());
-            Err(Diagnostic::new(Exit::Data, title).help(help))
-        }
+        ([], [other, ..]) => readable(other),
         ([], []) if !folder.is_dir() && folder.exists() => {
             let title = format!("{} is no folder, and `idx:` names one", folder.display());
             Err(Diagnostic::new(Exit::Data, title).help(help))
         }
         ([], []) => {
-            let title = format!("there is no {plain} in {}, gzipped or not", folder.display());
+            let title = format!("there is no {} in {}, gzipped or not", names[0], folder.display());
             Err(Diagnostic::new(Exit::Data, title).help(help))
         }
     }
