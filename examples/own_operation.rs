@@ -32,7 +32,7 @@ impl Op for Softplus {
         axes[0].map_or(Batch::Mixes, |axis| Batch::Each(vec![axis]))
     }
     fn cpu(&self, mut call: Call<'_>) {
-        dispatch!(float call.inputs[0].dtype, T => {
+        dispatch!(float call.inputs[0].dtype(), T => {
             let x = call.inputs[0].packed::<T>();
             // max(x, 0) + ln(1 + e^−|x|): no exponential of a large positive number.
             call.output::<T>().iter_mut().zip(x).for_each(|(y, x)| *y = x.max(0.0) + (-x.abs()).exp().ln_1p());

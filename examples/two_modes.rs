@@ -37,7 +37,7 @@ impl Op for SlideSqrt {
         LinearMap::unary(move |t| t / &y)
     }
     fn cpu(&self, mut call: Call<'_>) {
-        dispatch!(float call.inputs[0].dtype, T => {
+        dispatch!(float call.inputs[0].dtype(), T => {
             let x = call.inputs[0].packed::<T>();
             call.output::<T>().iter_mut().zip(x).for_each(|(y, x)| *y = x.sqrt());
         })

@@ -19,7 +19,7 @@ use crate::{
     context::{self, Context},
     device::cpu::{Call, FaultSlot, View, ViewMut, memory::Memory},
     error::{Error, Fault, OrRaise, Result},
-    ops::Op,
+    ops::{Op, view},
     tensor::{Buffer, Layout, Spec, Tensor, packed_copy},
 };
 
@@ -272,11 +272,17 @@ fn compute_from(op: Applied<'_>, inputs: &[&Tensor], specs: &[Spec], origin: &Or
     if let Some(op) = op.handle
         && (inputs.iter().any(|x| x.is_recorded()) || context::with(|c| c.recorder.is_some()))
     {
+        if let [only] = specs
+            && let Some(layout) = view(&**op, &Layout::packed(only.shape))
+        {
+            check_view(&**op, &layout, only, &y[0]);
+        }
         return crate::step::record::append(op, inputs, &y, origin).map_err(|e| origin.name(&**op, e));
     }
     if let [only] = inputs {
         let v = only.value();
-        if let Some(layout) = op.view(&v.layout) {
+        if let Some(layout) = view(op.op, &v.layout) {
+            check_view(op.op, &layout, &specs[0], &y[0]);
             let buffer = v.buffer().clone();
             return Ok(smallvec![Tensor::from_buffer(buffer, layout, y[0].dtype, v.device.clone())]);
         }
@@ -318,7 +324,22 @@ pub(crate) fn check(op: &dyn Op, specs: &[Spec]) -> Result<Vec<Spec>> {
                 "move one of them: `x.to(&device)`, from {b} to {a}; nothing is copied silently"
             )));
     }
-    op.outputs(specs)
+    let y = op.outputs(specs)?;
+    assert!(!y.is_empty(), "operation {} has no output", op.name());
+    Ok(y)
+}
+
+/// A view has the operand's type, and is what `outputs` says.
+fn check_view(op: &dyn Op, layout: &Layout, x: &Spec, y: &Spec) {
+    assert!(
+        layout.shape == y.shape && x.dtype == y.dtype,
+        "operation {} gives {:?} {}, and views {:?} {}",
+        op.name(),
+        y.shape,
+        y.dtype,
+        layout.shape,
+        x.dtype
+    );
 }
 
 /// Put it into a device's queue; the results are filled later.

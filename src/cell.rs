@@ -29,7 +29,7 @@ use crate::{
 /// What all cells are made of.
 pub(crate) struct Cell {
     pub id: u64,
-    /// Being written by a recorded step at this moment.
+    /// Held by a recorded step at this moment.
     pub busy: AtomicBool,
     /// Not to be trained.
     frozen: Arc<AtomicBool>,
@@ -101,8 +101,7 @@ fn write(cell: &Arc<Cell>, value: &Tensor) {
         Error::mistake("a recorded value cannot be put into a cell outside its recording").raise()
     }
     if cell.busy.load(Relaxed) {
-        Error::mistake("this cell is being written by a recorded step that is running on another thread")
-            .raise()
+        Error::mistake("this cell is held by a recorded step that is running on another thread").raise()
     }
     drop(cell.replace(value));
 }
@@ -285,7 +284,7 @@ impl Scalar {
     }
 }
 
-/// Put a value into a cell that any thread may hold, or say which one is busy.
+/// Hold the cells of a step while it runs; an error where another step holds one.
 pub(crate) fn claim(cells: &[Arc<Cell>]) -> Result<Claim<'_>> {
     for (i, cell) in cells.iter().enumerate() {
         if cell.busy.swap(true, Relaxed) {

@@ -347,6 +347,16 @@ impl fmt::Display for Attribute {
     }
 }
 
+/// The operation's view of an operand that lies so.
+///
+/// # Panics
+/// When the operation leaves what the operand holds.
+pub(crate) fn view(op: &dyn Op, x: &Layout) -> Option<Layout> {
+    let layout = op.view(x)?;
+    assert!(layout.within(x), "`view` of operation {} leaves its operand: {layout:?} of {x:?}", op.name());
+    Some(layout)
+}
+
 /// Operands and attributes in one line, for errors.
 pub(crate) fn operands(op: &dyn Op, x: &[Spec]) -> String {
     let shapes = x.iter().map(|s| format!("{:?} {}", s.shape, s.dtype));

@@ -3,11 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cotangent::{
-    DType, Device, Error, LinearMap, Mode, Op, Parameters, Result, Rng, Spec, Tensor, apply, attempt,
+    DType, Device, Error, Layout, LinearMap, Mode, Op, Parameters, Result, Rng, Spec, Step, Tensor, apply,
+    attempt,
     device::cpu::Call as Kernel,
     grad,
     nn::{Call, Conv2d, Flatten, Linear, MaxPool2d, Module, Relu, Sequential},
-    ops::{Conv, MatMul, Pool, Rounding},
+    ops::{Conv, MatMul, Pool, Rounding, Slice},
     try_apply,
 };
 
@@ -500,4 +501,51 @@ fn numbers_that_do_not_fit_their_type_are_refused() {
     assert_eq!((&x + -1).to_vec::<i64>(), [0, 1], "bytes wrap below zero, as PyTorch's");
     let y = Tensor::from([1, 2]).cast(DType::I32);
     assert!(message(|| &y * (1i64 << 40)).contains("does not fit into int32"));
+}
+
+#[test]
+fn sizes_that_overflow_are_mistakes() {
+    let x = Tensor::ones([1, 1]);
+    let slice = || Slice { start: vec![0, 0], step: vec![1 << 54, 1], len: vec![1025, 1] };
+    let text = message(|| apply(slice(), &[&x]));
+    assert!(text.contains("run past the end of axis 0"), "{text}");
+    let (x, w) = (Tensor::ones([8, 1, 1, 1]), Tensor::ones([1, 1, 1, 1]));
+    let conv = Conv::default().stride([1, 1 << 57]).padding([[0, 0], [1 << 57, 1 << 57]]);
+    let text = message(|| x.conv2d(&w, None, conv));
+    assert!(text.contains("fits into no memory") && text.contains("help: less padding"), "{text}");
+}
+
+/// A view that is not what the operation says, or leaves its operand, is a bug of the operation, and is not believed.
+#[test]
+fn a_view_is_checked() {
+    #[derive(Debug)]
+    struct Pun(DType, Layout);
+    impl Op for Pun {
+        fn name(&self) -> &'static str {
+            "pun"
+        }
+        fn outputs(&self, x: &[Spec]) -> Result<Vec<Spec>> {
+            Ok(vec![x[0].with(self.1.shape).of(self.0)])
+        }
+        fn linearize(&self, _: &[Tensor], _: &[Tensor], _: Mode, _: &[bool]) -> LinearMap {
+            LinearMap::new(|_| vec![None])
+        }
+        fn view(&self, _: &Layout) -> Option<Layout> {
+            Some(self.1)
+        }
+        fn cpu(&self, _: Kernel<'_>) {}
+    }
+    let x = Tensor::from([2.0f32, 3.0]);
+    let text = panic_text(|| apply(Pun(DType::Bool, Layout::packed([2].into())), &[&x]));
+    assert!(text.contains("operation pun gives [2] bool, and views [2] float32"), "{text}");
+    for layout in
+        [Layout::packed([3].into()), Layout::new([2].into(), &[2], 0), Layout::new([2].into(), &[-1], 0)]
+    {
+        let text = panic_text(|| apply(Pun(DType::F32, layout), &[&x]));
+        assert!(text.contains("`view` of operation pun leaves its operand"), "{text}");
+        let mut step = Step::record(move |[x]: [Tensor; 1]| apply(Pun(DType::F32, layout), &[&x]) + 1.0);
+        assert!(panic_text(|| step.run([&x])).contains("leaves its operand"));
+    }
+    let good = Layout::new([2].into(), &[-1], 1);
+    assert_eq!(apply(Pun(DType::F32, good), &[&x]).to_vec::<f32>(), [3.0, 2.0]);
 }

@@ -10,12 +10,13 @@ use std::{
 };
 
 use cotangent::{
-    DType, Error, Param, Rng, Scalar, State, Step, Tensor, attempt, checkpoint, grad,
+    DType, Device, Error, Param, Rng, Scalar, State, Step, Tensor, apply, attempt, checkpoint, grad,
     models::LeNet5,
     nn::{
         BatchNorm2d, Call, Conv2d, Dropout, Flatten, Linear, Module, Parameters, ParametersExt, Sequential,
     },
     no_grad,
+    ops::{Conv, Transfer},
     optim::{Adam, Optimizer, Sgd},
     shapes, vjp,
 };
@@ -810,4 +811,73 @@ fn wide_convolutions_by_winograd_s_algorithm_are_the_plain_ones_forward_and_back
             assert!(off <= 5e-6 * largest && off > 0.0, "{off} of {largest}");
         }
     }
+}
+
+/// An old value that is read after the new one is made: the new one waits beside it.
+#[test]
+fn cells_in_place_are_read_before_they_are_written() {
+    let n = 10_001;
+    let first = [1, 2].map(|seed| Tensor::randn([n], &Rng::new(seed)));
+    let cells = first.clone().map(State::new);
+    let [a, b] = cells.clone();
+    let mut step = Step::record(move |[]: [Tensor; 0]| {
+        let (old_a, old_b) = (a.value(), b.value());
+        a.set(&(&old_b * 0.5));
+        b.set(&(old_a * &old_b));
+    });
+    let [mut a, mut b] = first;
+    for _ in 0..3 {
+        step.run([]).unwrap();
+        (a, b) = (&b * 0.5, a * &b);
+        for (cell, expected) in cells.iter().zip([&a, &b]) {
+            assert_eq!(cell.value().to_vec::<f32>(), expected.to_vec::<f32>());
+        }
+    }
+}
+
+/// Windows that ReLU makes equal keep the first cell, as they do one operation after the other.
+#[test]
+fn places_of_maxima_behind_relu_are_those_of_eager_code() {
+    let x = Tensor::from([4.0f32, 3.0, 2.0, 1.0, 1.0, -3.0, -2.0, 5.0]).reshape([2, 1, 2, 2]);
+    let x = Tensor::cat(&[&x; 9], 0);
+    for (pool, bias) in [(2, 0.0), (2, 2.5), (1, 0.0)] {
+        let f = move |x: &Tensor| {
+            let (w, b) = (Tensor::full([1, 1, 1, 1], -1.0f32), Tensor::full([1], bias as f32));
+            x.conv2d(&w, Some(&b), Conv::default()).relu().max_pool2d_with_indices(pool)
+        };
+        let mut step = Step::record(move |[x]: [Tensor; 1]| f(&x));
+        let (y, i) = step.run([&x]).unwrap();
+        let (eager, places) = f(&x);
+        assert_eq!(y.to_vec::<f32>(), eager.to_vec::<f32>());
+        assert_eq!(i.to_vec::<i64>(), places.to_vec::<i64>(), "pool {pool}, bias {bias}");
+    }
+}
+
+/// One number for all places, where a kernel wants its elements side by side.
+#[test]
+fn an_expanded_number_in_a_chain_is_packed_for_who_asks() {
+    let mut step = Step::record(|[x]: [Tensor; 1]| x.sum().expand([8]).expect_finite() + 1.0);
+    assert_eq!(step.run([&Tensor::ones([4])]).unwrap().to_vec::<f32>(), [5.0; 8]);
+}
+
+/// A cell that moved to a device as a view is replayed, whether or not its queue is done.
+#[test]
+fn a_cell_that_moved_as_a_view_is_not_read_too_early() {
+    let gpu = Device::virtual_gpu();
+    let cell = State::new(Tensor::zeros([600, 500]));
+    let read = cell.clone();
+    let mut step = Step::record(move |[x]: [Tensor; 1]| (read.value() * x).sum());
+    let one = Tensor::from(1.0f32);
+    step.run([&one]).unwrap();
+    for _ in 0..20 {
+        cell.set(&Tensor::zeros([500, 600]).to(&gpu).t());
+        let text = step.run([&one]).map_or_else(|e| e.to_string(), |y| y.item().to_string());
+        assert!(text.contains("two devices"), "{text}");
+    }
+}
+
+#[test]
+fn a_transfer_to_where_a_value_is_copies_it() {
+    let mut step = Step::record(|[x]: [Tensor; 1]| apply(Transfer { to: Device::cpu() }, &[&x]) + 1.0);
+    assert_eq!(step.run([&Tensor::from([1.0f32, 2.0])]).unwrap().to_vec::<f32>(), [2.0, 3.0]);
 }

@@ -24,14 +24,22 @@ pub use memory::empty_cache;
 /// An operand, as a kernel sees it.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
-    /// Where its elements lie in [`View::memory`].
-    pub layout: &'a Layout,
-    /// Their type.
-    pub dtype: DType,
+    pub(crate) layout: &'a Layout,
+    pub(crate) dtype: DType,
     pub(crate) memory: &'a Memory,
 }
 
 impl<'a> View<'a> {
+    /// Where its elements lie in [`View::memory`].
+    pub fn layout(&self) -> &'a Layout {
+        self.layout
+    }
+
+    /// Their type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     /// The elements in row-major order; the operation has declared this input packed.
     ///
     /// # Panics
@@ -66,12 +74,16 @@ impl<'a> View<'a> {
 
 /// A result to be written, packed.
 pub struct ViewMut {
-    /// Its shape and type.
-    pub spec: Spec,
+    pub(crate) spec: Spec,
     pub(crate) memory: Memory,
 }
 
 impl ViewMut {
+    /// Its shape and type.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     pub(crate) fn new(spec: &Spec) -> Self {
         ViewMut { spec: spec.clone(), memory: new_memory(spec.shape.len(), spec.dtype) }
     }

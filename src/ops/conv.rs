@@ -89,6 +89,9 @@ impl Pair for (usize, usize) {
     }
 }
 
+/// The most places of a padded image: kernels compute in sizes of memory, which must not overflow.
+const LARGEST: usize = 1 << 40;
+
 /// How a convolution slides: stride, padding, dilation, groups, rounding; PyTorch's defaults.
 ///
 /// ```
@@ -175,7 +178,14 @@ impl Conv {
             window_size(axis, image[a], kernel[a], self.stride[a], zeros[a], self.dilation[a], self.rounding)
         };
         let width = size(1)?;
-        Ok([size(0)?, width])
+        let output = [size(0)?, width];
+        let padded = [0, 1].map(|a| image[a] + zeros[a][0] + zeros[a][1]);
+        if padded[0].checked_mul(padded[1]).is_none_or(|n| n > LARGEST) {
+            let (h, w) = (padded[0], padded[1]);
+            return Err(Error::mistake(format!("an image padded to {h}×{w} fits into no memory"))
+                .help("less padding: it should not be larger than the filter"));
+        }
+        Ok(output)
     }
 
     fn attributes(&self) -> Vec<(&'static str, Attribute)> {

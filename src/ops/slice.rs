@@ -39,8 +39,14 @@ impl Op for Slice {
             )));
         }
         for a in 0..rank {
-            let last = self.len[a].checked_sub(1).map(|n| self.start[a] + n * self.step[a]);
-            if last.map_or(self.start[a] > x[0].shape[a], |l| l >= x[0].shape[a]) {
+            let (start, step, size) = (self.start[a], self.step[a], x[0].shape[a]);
+            let fits = match self.len[a].checked_sub(1) {
+                None => start <= size,
+                Some(n) => {
+                    n.checked_mul(step).and_then(|n| n.checked_add(start)).is_some_and(|last| last < size)
+                }
+            };
+            if !fits {
                 return Err(Error::mistake(format!(
                     "{} places from {} in steps of {} run past the end of axis {a} of {:?}",
                     self.len[a], self.start[a], self.step[a], x[0].shape

@@ -36,8 +36,10 @@ impl Op for Transfer {
     fn destination(&self) -> Option<Device> {
         Some(self.to.clone())
     }
-    fn cpu(&self, _: Call<'_>) {
-        unreachable!("transfers are made by `transfer`, between memories")
+    /// From the processor to itself, in a compiled step; others are made by [`transfer`], between memories.
+    fn cpu(&self, mut call: Call<'_>) {
+        let x = call.inputs[0];
+        crate::dispatch!(x.dtype, T => call.output::<T>().copy_from_slice(x.packed()))
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cell::Cell,
     device::cpu::fused::{Fused, Line, Verb},
-    ops::{Arithmetic, Elementwise, LANES, Op},
+    ops::{Arithmetic, Elementwise, LANES, Op, view},
     tensor::{DType, Layout, Spec},
 };
 
@@ -307,7 +307,7 @@ impl Compiler {
             let from = &self.p.instructions[i].inputs;
             let [only] = from[..] else { break };
             let packed = Layout::packed(self.p.slots[only].shape);
-            match self.p.instructions[i].op.view(&packed) {
+            match view(&*self.p.instructions[i].op, &packed) {
                 Some(l) if l.is_packed() && l.offset == 0 && l.shape.len() == packed.shape.len() => {
                     slot = only
                 }
@@ -347,13 +347,13 @@ impl Compiler {
         }
         if let Some(i) = self.s.maker[slot].filter(|i| self.is_view(*i)) {
             let from = self.see(self.p.instructions[i].inputs[0]);
-            if let Some(layout) = self.p.instructions[i].op.view(&from.1) {
+            if let Some(layout) = view(&*self.p.instructions[i].op, &from.1) {
                 self.whole.insert(slot, (from.0, layout));
                 return (from.0, layout);
             }
             // The operand lies so that this is no view of it: a copy of that is.
             let packed = self.see_packed(self.p.instructions[i].inputs[0]);
-            let layout = self.p.instructions[i].op.view(&packed.1).expect("a view of what is packed");
+            let layout = view(&*self.p.instructions[i].op, &packed.1).expect("a view of what is packed");
             self.whole.insert(slot, (packed.0, layout));
             return (packed.0, layout);
         }
@@ -471,7 +471,11 @@ impl Compiler {
                 continue;
             }
             let from = self.see(slot);
-            let constant = is_constant(&from.1);
+            let packed = |i: &usize| {
+                let x = &self.p.instructions[*i];
+                x.inputs.iter().enumerate().any(|(j, s)| *s == slot && x.op.packed(j))
+            };
+            let constant = is_constant(&from.1) && !members.iter().any(packed);
             let dtype = self.p.slots[slot].dtype;
             let place = match constant {
                 true => self.place((from.0, Layout::constant(n.into()).starting(from.1.offset)), dtype),

@@ -113,8 +113,13 @@ impl Machine {
                 // The second handle goes, so that the cell's may be the only one.
                 let own = start(&given[old].1) == start(&value) && {
                     given.swap_remove(old);
-                    value.own().map(|own| bases[base].0 = own.start()).is_some()
-                };
+                    value.own().map(|own| {
+                        // Reads and writes of this memory go by one address, made of the same borrow.
+                        let of_old = self.compiled.wholes.iter().position(|w| w.0 == Whole::Given(u.old));
+                        [Some(base), of_old].into_iter().flatten().for_each(|b| bases[b].0 = own.start());
+                    })
+                }
+                .is_some();
                 if !own {
                     let new = fresh[u.fresh].insert(memory(&mut self.spare[u.fresh], &p.slots[slot]));
                     bases[base].0 = new.start();
@@ -190,7 +195,8 @@ impl Machine {
 fn packed(x: &Tensor) -> Tensor {
     let v = x.value();
     match &v.data {
-        Data::Buffer(buffer) if !v.layout.is_packed() => {
+        // What lies elsewhere may not be there yet; it is not run with.
+        Data::Buffer(buffer) if v.device.is_cpu() && !v.layout.is_packed() => {
             let memory = packed_copy(buffer.memory(), &v.layout, v.dtype);
             Tensor::from_buffer(
                 Buffer::filled(memory),

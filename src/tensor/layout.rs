@@ -247,6 +247,17 @@ impl Layout {
         &self.strides[..self.shape.rank()]
     }
 
+    /// Is every element one that lies between the first and the last of `other`?
+    pub(crate) fn within(&self, other: &Layout) -> bool {
+        let ends = |l: &Layout| {
+            let reach = |a: usize| (l.shape[a] as i128 - 1) * l.strides[a] as i128;
+            let start = (l.offset as i128, l.offset as i128);
+            (0..l.shape.rank()).map(reach).fold(start, |(low, high), r| (low + r.min(0), high + r.max(0)))
+        };
+        let ((low, high), (first, last)) = (ends(self), ends(other));
+        self.shape.has_none() || !other.shape.has_none() && first <= low && high <= last
+    }
+
     /// Row-major without gaps, from its offset on?
     pub fn is_packed(&self) -> bool {
         let mut step = 1;

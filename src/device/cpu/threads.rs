@@ -124,8 +124,8 @@ struct Crew {
     done: AtomicUsize,
     /// Stretches so far.
     stretch: AtomicUsize,
-    /// What a task unwound with.
-    unwound: Mutex<Option<Box<dyn Any + Send>>>,
+    /// The first task that unwound, and with what: the same on any number of threads.
+    unwound: Mutex<Option<(usize, Box<dyn Any + Send>)>>,
 }
 
 /// On a cache line of its own.
@@ -170,7 +170,7 @@ impl Crew {
         self.help(0);
         wait(|| self.done.load(Acquire) == tasks, None);
         let unwound = self.unwound.lock().unwrap_or_else(|e| e.into_inner()).take();
-        if let Some(payload) = unwound {
+        if let Some((_, payload)) = unwound {
             resume_unwind(payload)
         }
     }
@@ -199,7 +199,10 @@ impl Crew {
                     let work = unsafe { *work };
                     let i = share(tasks, dealt, owner).end - left;
                     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work.run(i))) {
-                        *self.unwound.lock().unwrap_or_else(|e| e.into_inner()) = Some(payload);
+                        let mut unwound = self.unwound.lock().unwrap_or_else(|e| e.into_inner());
+                        if unwound.as_ref().is_none_or(|(first, _)| i < *first) {
+                            *unwound = Some((i, payload));
+                        }
                     }
                     self.done.fetch_add(1, Release);
                 }

@@ -1216,7 +1216,7 @@ struct Tiles {
 impl Tiles {
     fn new(conv: &Conv, channels: usize, longest: usize, items: impl Fn(usize) -> usize) -> Self {
         let rows = channels * conv.kh * conv.kw;
-        let positions = (COLUMNS / rows).next_multiple_of(64).min(longest).min(conv.positions());
+        let positions = (COLUMNS / rows).max(1).next_multiple_of(64).min(longest).min(conv.positions());
         let tasks = items(conv.positions().div_ceil(positions)).min(GROUPS);
         let tasks = if conv.macs() < SPLIT { 1 } else { tasks };
         let rows = if conv.pointwise() { 0 } else { rows };
@@ -1767,6 +1767,9 @@ mod tests {
             // Small images of many channels go together, three at a time here.
             square(35, 520, 24, 4, 3, 1),
             Conv { groups: 2, ..square(35, 520, 24, 4, 3, 1) },
+            // Windows longer than a tile.
+            square(1, 2048, 3, 7, 7, 0),
+            square(17, 1400, 2, 7, 7, 1),
             Conv { oh: 0, h: 2, ..square(2, 3, 4, 5, 3, 0) },
             square(0, 3, 4, 5, 3, 0),
         ] {

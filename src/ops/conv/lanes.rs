@@ -20,7 +20,7 @@ use crate::{
     },
     ops::{
         LANES, Lanes,
-        pool::lanes::{Place, Windows, maximum_and_place},
+        pool::lanes::{Place, Windows, cut, maximum_and_place},
         reduce::lanes::Across,
     },
 };
@@ -607,6 +607,9 @@ impl Sweep<'_> {
                                     which = x.where_nan(i, which);
                                     best = x.where_nan(x, best);
                                 }
+                            }
+                            if self.floor > f32::NEG_INFINITY {
+                                which = cut::<V>(floor, best, which);
                             }
                             let to = to + o * self.positions * LANES;
                             floor.max(best).store(self.y.add(to));

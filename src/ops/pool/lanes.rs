@@ -63,6 +63,17 @@ impl Place {
     }
 }
 
+/// The place of a window's maximum behind a ReLU, where `best` and `which` are those before it: where all are cut to
+/// `floor` the first cell, which has place 0, is as large as any.
+///
+/// # Safety
+/// The processor has `V`'s instruction set.
+#[inline(always)]
+pub(crate) unsafe fn cut<V: Lane<f32>>(floor: V, best: V, which: V) -> V {
+    // SAFETY: the caller's.
+    unsafe { best.where_nan(which, best.where_greater(floor, which, V::zero())) }
+}
+
 /// The two outputs of a max pool.
 pub(crate) fn maximum_and_place(outputs: &mut [ViewMut]) -> (&mut [f32], Place) {
     let [y, place] = outputs else { unreachable!("a max pool gives maxima and their places") };
@@ -192,6 +203,9 @@ impl Windows {
                             (best, which, any) = (cell, at, true);
                         }
                     });
+                    if floor > f32::NEG_INFINITY {
+                        which = cut::<V>(V::splat(floor), best, which);
+                    }
                     V::splat(floor).max(best).store(y.add(to));
                     place.at(to).store(which);
                 }

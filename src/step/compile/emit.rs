@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{Compiler, Whole};
 use crate::{
-    ops::{LANES, Lanes, Op},
+    ops::{LANES, Lanes, Op, view},
     step::{
         code::{Base, Code, Kernel, Place, pointwise},
         schedule::Kind,
@@ -220,7 +220,7 @@ impl Emitter<'_> {
     fn view(&mut self, i: usize, op: &dyn Op) -> bool {
         let (slot, out) = (self.c.p.instructions[i].inputs[0], self.c.p.instructions[i].outputs[0]);
         let forms = self.forms(slot, self.c.s.axes[i][0]);
-        let seen = |p: &Place| op.view(&p.layout).map(|layout| p.seen(layout));
+        let seen = |p: &Place| view(op, &p.layout).map(|layout| p.seen(layout));
         let seen: Vec<Place> = forms.iter().filter_map(seen).collect();
         let any = !seen.is_empty();
         if any {
