@@ -247,7 +247,8 @@ impl Console {
         let written = self.out.write_all(format!("{text}\n").as_bytes()).and_then(|()| self.out.flush());
         match written {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Diagnostic::new(Exit::Failure, format!("cannot write to stdout: {error}")))
+                let found = Diagnostic::new(Exit::Failure, format!("cannot write to stdout: {error}"));
+                Err(found.help("write where there is room, or into a pipe"))
             }
             // Whoever reads has read enough.
             _ => Ok(()),

@@ -104,13 +104,18 @@ impl Diagnostic {
             io::ErrorKind::IsADirectory => found.help("name a file in it"),
             io::ErrorKind::NotFound if doing == "cannot write" => {
                 let folder = path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
-                found.help(format!("make the folder first: mkdir -p {}", shell::word(folder)))
+                let word = shell::word(folder);
+                found.help(format!("there is no folder {word}; was it moved? `mkdir -p {word}` makes one"))
             }
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
                 found.help("a file is in the way: name another path")
             }
             io::ErrorKind::InvalidFilename => found.help("take a shorter name"),
             io::ErrorKind::ReadOnlyFilesystem => found.help("write elsewhere with `--out DIR`"),
+            // EMFILE has no name of its own.
+            _ if error.raw_os_error() == Some(24) => {
+                found.help("more files than one process may open: `ulimit -n 1024` allows more")
+            }
             _ if doing == "cannot create" => found.help("write elsewhere with `--out DIR`"),
             io::ErrorKind::PermissionDenied => {
                 found.help("ask for the right to it: `ls -l` tells whose it is")

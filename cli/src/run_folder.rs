@@ -494,11 +494,12 @@ pub(crate) fn forget(gone: &Path) {
     }
 }
 
-/// `runs/latest` becomes `runs/lenet5-mnist-001`, as people write it.
+/// `runs/latest` becomes `runs/lenet5-mnist-001`, as people write it; a link to another place stays what it is.
 fn real(path: &Path) -> PathBuf {
     let real = fs::canonicalize(path).ok().filter(|_| path.is_symlink());
-    let name = real.as_deref().and_then(Path::file_name);
-    name.map_or_else(|| path.to_path_buf(), |name| path.with_file_name(name))
+    let beside = real.as_deref().and_then(Path::file_name).map(|name| path.with_file_name(name));
+    let is_same = |beside: &PathBuf| fs::canonicalize(beside).ok() == real;
+    beside.filter(is_same).unwrap_or_else(|| path.to_path_buf())
 }
 
 /// The path, or where `latest` leads where it is a text file with a folder's name; also of what lies below that.
@@ -787,6 +788,17 @@ mod tests {
         fs::remove_file(scratch.0.join(LATEST)).unwrap();
         fs::write(scratch.0.join(LATEST), "").unwrap();
         assert!(find(&scratch.0.join(LATEST), Kind::Last).unwrap_err().to_string().contains("is empty"));
+        #[cfg(unix)]
+        {
+            // A run on another disk, under the name of one that is here.
+            let other = Scratch::new();
+            let far = RunFolder::named(&other.0, "x-002", false).unwrap();
+            write_file(&far.checkpoint(Kind::Last), b"far").unwrap();
+            let link = scratch.0.join("far");
+            std::os::unix::fs::symlink(far.path(), &link).unwrap();
+            assert_eq!(fs::read(find(&link, Kind::Last).unwrap().checkpoint).unwrap(), b"far");
+            assert_eq!(folder(&link).unwrap(), link);
+        }
         let error = find(&scratch.0.join("x-02"), Kind::Last).unwrap_err();
         assert_eq!(error.exit(), Exit::Data);
         assert!(error.to_string().contains("did you mean"), "{error}");

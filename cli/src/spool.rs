@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::data;
 use crate::diagnostic::{Diagnostic, Exit};
@@ -33,8 +34,12 @@ pub(crate) struct Spooled(PathBuf);
 impl Spooled {
     /// With these bytes.
     pub(crate) fn new(bytes: &[u8]) -> Result<Self, Diagnostic> {
-        let path = std::env::temp_dir().join(format!("cotangent-stdin-{}", std::process::id()));
-        let unwritten = |e| Diagnostic::io(Exit::Failure, "cannot write", &path, &e);
+        // In a container every process may have the same number, and one that was killed left its file.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        let path = std::env::temp_dir().join(format!("cotangent-stdin-{}-{now}", std::process::id()));
+        let unwritten = |e| {
+            Diagnostic::io(Exit::Failure, "cannot write", &path, &e).help("TMPDIR names the folder for it")
+        };
         let mut file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(unwritten)?;
         let spooled = Spooled(path.clone());
         file.write_all(bytes).map_err(unwritten)?;

@@ -398,6 +398,22 @@ fn said(mut command: Command) -> String {
     text
 }
 
+/// A link to a run elsewhere is that run, whatever stands beside it under the same name; and it is not removed by it.
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_run_is_that_run() {
+    let scratch = Scratch::new();
+    let line = "train --data idx:tiny --model softmax --epochs 1 --json --no-plots";
+    scratch.events(&format!("{line} --out far --name a"));
+    scratch.events(&format!("{line} --name a --seed 1"));
+    std::os::unix::fs::symlink(scratch.0.join("far/a"), scratch.0.join("runs/link")).unwrap();
+    let loss = |run: &str| scratch.events(&format!("eval {run} --json"))[0]["loss"].clone();
+    assert!(loss("runs/link") == loss("far/a") && loss("runs/link") != loss("runs/a"));
+    let (code, text) = scratch.failure("runs rm runs/link");
+    assert!(code == 2 && text.contains("runs/link is a link") && text.contains("far/a"), "{text}");
+    assert!(scratch.0.join("far/a").is_dir() && scratch.0.join("runs/a").is_dir());
+}
+
 /// As it is where links are refused.
 #[test]
 fn latest_may_be_a_text_file() {

@@ -12,6 +12,7 @@ use crate::console::{Console, folded};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::numerals::{duration, percent};
 use crate::run_folder::{self, RunFolder};
+use crate::shell;
 
 /// `cotangent runs`
 #[derive(Args, Debug)]
@@ -187,6 +188,12 @@ fn remove(paths: &[PathBuf], console: &mut Console) -> Result<Exit, Diagnostic> 
     let mut found = Vec::new();
     for path in paths {
         let folder = run_folder::folder(path)?;
+        if path.is_symlink() && path.file_name().is_none_or(|n| n != runs::LATEST) {
+            let title = format!("{} is a link, and a run is removed by its own name", path.display());
+            let real = fs::canonicalize(path).unwrap_or(folder);
+            let help = format!("cotangent runs rm {}", shell::word(&real));
+            return Err(Diagnostic::new(Exit::Usage, title).help(help));
+        }
         // A lock that another process holds is an error.
         drop(RunFolder::open(folder.clone())?);
         if !found.contains(&folder) {
