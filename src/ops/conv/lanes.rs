@@ -20,7 +20,7 @@ use crate::{
     },
     ops::{
         LANES, Lanes,
-        pool::lanes::{Place, Windows, cut, maximum_and_place},
+        pool::lanes::{Place, Windows, maximum_and_place},
         reduce::lanes::Across,
     },
 };
@@ -419,10 +419,15 @@ impl Kernel<f32> for Correlate<'_> {
                     (true, 5) => dispatch(Tiles::<5, true>(sweep)),
                     (true, _) => dispatch(Tiles::<6, true>(sweep)),
                 }
-                if let (Some(pool), Some(place)) = (whole, &place) {
-                    let to = (y.as_mut_ptr(), place.at(first * after * LANES));
+                let place = place.map(|place| place.at(first * after * LANES));
+                match (whole, place) {
                     // SAFETY: as above; `y` and `place` have room for these channels.
-                    unsafe { pool.max::<V>(o.len(), block.as_ptr(), to.0, to.1, floor) };
+                    (Some(pool), Some(place)) => unsafe {
+                        pool.max::<V>(o.len(), block.as_ptr(), y.as_mut_ptr(), place, floor)
+                    },
+                    // SAFETY: the places of these channels have been written.
+                    (None, Some(place)) if then.relu => unsafe { place.first_where_zero(y) },
+                    _ => {}
                 }
             }
         }
@@ -607,9 +612,6 @@ impl Sweep<'_> {
                                     which = x.where_nan(i, which);
                                     best = x.where_nan(x, best);
                                 }
-                            }
-                            if self.floor > f32::NEG_INFINITY {
-                                which = cut::<V>(floor, best, which);
                             }
                             let to = to + o * self.positions * LANES;
                             floor.max(best).store(self.y.add(to));

@@ -61,17 +61,27 @@ impl Place {
             }
         }
     }
-}
-
-/// The place of a window's maximum behind a ReLU, where `best` and `which` are those before it: where all are cut to
-/// `floor` the first cell, which has place 0, is as large as any.
-///
-/// # Safety
-/// The processor has `V`'s instruction set.
-#[inline(always)]
-pub(crate) unsafe fn cut<V: Lane<f32>>(floor: V, best: V, which: V) -> V {
-    // SAFETY: the caller's.
-    unsafe { best.where_nan(which, best.where_greater(floor, which, V::zero())) }
+    /// Behind a ReLU: of a window whose cells have all become 0 the first one is as large as any. These are the places of
+    /// the maxima `y`.
+    ///
+    /// # Safety
+    /// So many have been written, and nobody else uses them.
+    #[inline(always)]
+    pub(crate) unsafe fn first_where_zero(self, y: &[f32]) {
+        // SAFETY: the caller's.
+        unsafe {
+            match self {
+                Place::Byte(p, _) => {
+                    let places = std::slice::from_raw_parts_mut(p, y.len());
+                    places.iter_mut().zip(y).for_each(|(p, y)| *p = if *y == 0.0 { 0 } else { *p });
+                }
+                Place::Int(p, _) => {
+                    let places = std::slice::from_raw_parts_mut(p, y.len());
+                    places.iter_mut().zip(y).for_each(|(p, y)| *p = if *y == 0.0 { 0 } else { *p });
+                }
+            }
+        }
+    }
 }
 
 /// The two outputs of a max pool.
@@ -203,13 +213,14 @@ impl Windows {
                             (best, which, any) = (cell, at, true);
                         }
                     });
-                    if floor > f32::NEG_INFINITY {
-                        which = cut::<V>(V::splat(floor), best, which);
-                    }
                     V::splat(floor).max(best).store(y.add(to));
                     place.at(to).store(which);
                 }
             }
+        }
+        if floor == 0.0 {
+            // SAFETY: the caller's; they have been written.
+            unsafe { place.first_where_zero(std::slice::from_raw_parts(y, planes * after)) };
         }
     }
 
