@@ -150,8 +150,8 @@ pub fn columns(rows: &[Vec<String>], width: Option<usize>) -> String {
 
 /// Spaces between columns.
 const GAP: usize = 2;
-/// A column is not made narrower than that to stand beside others.
-const SHORTEST: usize = 12;
+/// A column is not made narrower than that to stand beside others: a date and a time.
+const SHORTEST: usize = 16;
 
 /// These columns of cells.
 fn table(cells: &[Vec<String>], widths: &[usize], columns: &[usize]) -> String {
@@ -165,8 +165,11 @@ fn table(cells: &[Vec<String>], widths: &[usize], columns: &[usize]) -> String {
                 _ => line.extend([&" ".repeat(GAP), room.as_str(), &row[*j]]),
             }
         }
-        text.push_str(line.trim_end());
-        text.push('\n');
+        // What goes on in the next line may do so in other columns.
+        if !line.trim().is_empty() {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
     }
     text
 }
