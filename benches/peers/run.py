@@ -145,7 +145,7 @@ cotangent = prepare_cotangent()
 needs_python = {"train", "infer", "ops", "overhead", "memory", "start-up"} & set(sections)
 python = prepare_python() if needs_python and not {"pytorch", "onnxruntime"} <= set(a.skip) else None
 prepare_mnist()
-rust = {name: prepare_rust(name, f"{name}-lenet5")
+rust = {name: prepare_rust(name, f"{name}-lenet")
         for name in ("burn", "candle") if name not in a.skip and {"train", "infer"} & set(sections)}
 tch = prepare_tch() if not {"pytorch", "tch"} & set(a.skip) and {"ops", "overhead"} & set(sections) else None
 
@@ -282,51 +282,55 @@ def variants(prefixes, *filters):
     return rows
 
 
-def collect(rows, line, threads, malloc):
-    """Name → variant → the median of each round."""
-    variant = ", ".join(x for x in (line["variant"], f"{threads} thread{'s' * (threads > 1)}", malloc) if x)
-    rows.setdefault(line["name"], {}).setdefault(variant, []).append(median(line["samples"]))
-
-
 def fastest(variants):
     return min(variants.items(), key=lambda v: median(v[1]))
 
 
 def operations(prefixes, keep, text):
-    """Each row with the best variant on either side; PyTorch's over layouts, ways to call, threads and malloc."""
-    settings = [(t, m) for t in sorted({1, a.threads}) for m in ("", "malloc keeps")]
+    """Each row with the best variant on either side; PyTorch's over layouts, ways to call, threads and malloc. Ours runs
+    anew before each setting of these, and ratios are taken within such a turn: memory is not always equally fast."""
+    turns = [(t, m) for t in sorted({1, a.threads}) for m in ("", "malloc keeps")]
     our, their, without_python, version = {}, {}, {}, None
     filters = [f"{p}{r}" for p in prefixes for r in a.rows] if a.rows else list(prefixes)
-    for i in range(a.rounds):
-        note(f"{text}, round {i + 1} of {a.rounds}")
+    only = a.rows[0] if len(a.rows) == 1 else keep
+    for i, turn in ((i, turn) for i in range(a.rounds) for turn in turns):
+        threads, malloc = turn
+        note(f"{text}, round {i + 1} of {a.rounds}, {threads} threads {malloc}")
+        extra = KEEP if malloc else {}
+
+        def collect(rows, lines):
+            for line in lines:
+                rows.setdefault(line["name"], {}).setdefault((turn, line["variant"]), []).append(median(line["samples"]))
+            return lines
+
         for name, by_variant in variants(prefixes, *filters).items():
             for variant, time_ in by_variant.items():
-                our.setdefault(name, {}).setdefault(variant, []).append(time_)
-        for threads, malloc in settings:
-            command = [python, os.path.join(HERE, "pytorch_operations.py"), "--threads", str(threads), "--seconds", str(a.seconds)]
-            only = a.rows[0] if len(a.rows) == 1 else keep
-            command += ["--filter", only]
-            for line in call(command, KEEP if malloc else None):
-                version = line["version"]
-                collect(their, line, threads, malloc)
-            if tch:
-                program, libraries = tch
-                extra = libraries | (KEEP if malloc else {})
-                for line in call([program, only, str(threads), str(a.seconds)], extra):
-                    collect(without_python, line, threads, malloc)
+                our.setdefault(name, {}).setdefault(turn, {}).setdefault(variant, []).append(time_)
+        command = [python, os.path.join(HERE, "pytorch_operations.py"), "--filter", only]
+        command += ["--threads", str(threads), "--seconds", str(a.seconds)]
+        version = next((line["version"] for line in collect(their, call(command, extra))), version)
+        if tch:
+            program, libraries = tch
+            collect(without_python, call([program, only, str(threads), str(a.seconds)], libraries | extra))
     found = []
     for name in our:
         key = name if name in their else f"{keep}{name}"
-        if key not in their:
-            continue
-        mine, times = fastest(our[name])
-        more = {"cotangent_variant": mine, "cotangent_variants": {k: median(v) for k, v in our[name].items()}}
-        variant, others = fastest(their[key])
-        found.append(comparison(key, "PyTorch", variant, times, others, version=version, **more))
-        # Where the call from Python counts, libtorch stands beside it without one.
-        if key in without_python and (keep or median(others) < SHORT):
-            variant, others = fastest(without_python[key])
-            found.append(comparison(key, "tch", variant, times, others, version=f"0.26, torch {TCH_TORCH}", **more))
+
+        def beside(peer, rows, version):
+            """The variant that is fastest beside ours of the same turn."""
+            each = []
+            for (turn, variant), times in rows.items():
+                (threads, malloc), (mine, own) = turn, fastest(our[name][turn])
+                variant = ", ".join(x for x in (variant, f"{threads} thread{'s' * (threads > 1)}", malloc) if x)
+                each.append(comparison(key, peer, variant, own, times, version=version, cotangent_variant=mine,
+                                       cotangent_variants={k: median(v) for k, v in our[name][turn].items()}))
+            return min(each, key=lambda r: r["ratio"])
+
+        if key in their:
+            found.append(beside("PyTorch", their[key], version))
+            # Where the call from Python counts, libtorch stands beside it without one.
+            if key in without_python and (keep or found[-1]["peer_s"] < SHORT):
+                found.append(beside("tch", without_python[key], f"0.26, torch {TCH_TORCH}"))
     return found
 
 

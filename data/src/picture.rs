@@ -3,6 +3,7 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use flate2::Crc;
 use tiff::decoder::{Decoder as TiffDecoder, DecodingResult};
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
@@ -398,12 +399,11 @@ fn torn(bytes: &[u8]) -> Option<(String, u64)> {
         let Some(content) = bytes.get(at + 4..at + 8 + length) else {
             return Some((format!("it ends within its piece {chunk:?}"), end));
         };
-        let sum = content.iter().fold(!0_u32, |sum, byte| {
-            (0..8).fold(sum ^ u32::from(*byte), |sum, _| sum >> 1 ^ (0xedb8_8320 & (sum & 1).wrapping_neg()))
-        });
+        let mut crc = Crc::new();
+        crc.update(content);
         match bytes.get(at + 8 + length..at + 12 + length) {
             None => return Some((format!("it ends within its piece {chunk:?}"), end)),
-            Some(stored) if *stored != (!sum).to_be_bytes() => {
+            Some(stored) if *stored != crc.sum().to_be_bytes() => {
                 return Some((format!("the checksum of its piece {chunk:?} does not fit"), at as u64));
             }
             Some(_) if chunk == "IEND" => return None,

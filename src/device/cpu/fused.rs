@@ -7,14 +7,12 @@ use smallvec::SmallVec;
 use super::{
     Call,
     arena::{Scratch, room},
-    lane::{Kernel, Lane, dispatch, prefetch},
+    lane::{Kernel, Lane, dispatch},
 };
 
 /// Elements that go through all operations at a time: so few that the processor begins the next tile, and asks for its
 /// memory, before it is done with this one.
-const TILE: usize = 64;
-/// Elements from a tile to the one whose memory is asked for while it is worked on.
-const AHEAD: usize = 4 * TILE;
+const TILE: usize = 128;
 
 /// One operation; its bits are those of the operation of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,28 +109,24 @@ impl Kernel<f32> for Tiles<'_> {
     unsafe fn run<V: Lane<f32>>(self) {
         for start in (0..self.n).step_by(TILE) {
             let n = TILE.min(self.n - start);
-            for value in self.values.iter().filter(|v| v.step == 1) {
-                let next = value.first.wrapping_add(start + AHEAD);
-                (0..TILE).step_by(16).for_each(|i| prefetch(next.wrapping_add(i)));
-            }
             for line in self.lines {
                 let at = |value: usize| {
                     let Value { first, step } = self.values[value];
                     first.wrapping_add(start * step)
                 };
-                let [a, b, y] = [line.from[0], line.from[1], line.to].map(at);
+                let places = [line.from[0], line.from[1], line.to].map(at);
                 // SAFETY: every value has elements for this tile, and what a line writes is apart from what it reads, or
                 // exactly in its place.
                 unsafe {
                     match line.verb {
-                        Verb::Add => tile(n, a, b, y, |a, b| a + b),
-                        Verb::Sub => tile(n, a, b, y, |a, b| a - b),
-                        Verb::Mul => tile(n, a, b, y, |a, b| a * b),
-                        Verb::Div => tile(n, a, b, y, |a, b| a / b),
-                        Verb::Neg => tile(n, a, b, y, |a, _| -a),
-                        Verb::Square => tile(n, a, b, y, |a, _| a * a),
-                        Verb::Sqrt => tile(n, a, b, y, |a, _| a.sqrt()),
-                        Verb::Relu => tile(n, a, b, y, |a, _| if a <= 0.0 { 0.0 } else { a }),
+                        Verb::Add => tile(n, places, |a, b| a + b),
+                        Verb::Sub => tile(n, places, |a, b| a - b),
+                        Verb::Mul => tile(n, places, |a, b| a * b),
+                        Verb::Div => tile(n, places, |a, b| a / b),
+                        Verb::Neg => tile(n, places, |a, _| -a),
+                        Verb::Square => tile(n, places, |a, _| a * a),
+                        Verb::Sqrt => tile(n, places, |a, _| a.sqrt()),
+                        Verb::Relu => tile(n, places, |a, _| if a <= 0.0 { 0.0 } else { a }),
                     }
                 }
             }
@@ -144,16 +138,29 @@ impl Kernel<f32> for Tiles<'_> {
     }
 }
 
-/// `y[i] = f(a[i], b[i])`; `y` may be `a`, or `b`, or both.
+/// `y[i] = f(a[i], b[i])` for places `[a, b, y]`; `y` may be `a`, or `b`, or both.
 ///
 /// # Safety
 /// `n` elements are at each, and no other part of `y` is one of `a` or `b`.
 #[inline(always)]
-unsafe fn tile(n: usize, a: *const f32, b: *const f32, y: *mut f32, f: impl Fn(f32, f32) -> f32) {
+unsafe fn tile(n: usize, places: [*mut f32; 3], f: impl Fn(f32, f32) -> f32) {
+    // SAFETY: the caller's.
+    unsafe {
+        // A whole tile is no loop: its size is known.
+        if n == TILE { stretch(TILE, places, f) } else { stretch(n, places, f) }
+    }
+}
+
+/// [`tile`] of any size.
+///
+/// # Safety
+/// As of it.
+#[inline(always)]
+unsafe fn stretch(n: usize, [a, b, y]: [*mut f32; 3], f: impl Fn(f32, f32) -> f32) {
     // SAFETY: as the caller promises; no two slices are the same memory.
     unsafe {
         let to = std::slice::from_raw_parts_mut(y, n);
-        let [a_apart, b_apart] = [a, b].map(|x| !std::ptr::eq(x, y));
+        let [a_apart, b_apart] = [a != y, b != y];
         if a_apart && b_apart {
             let (a, b) = (std::slice::from_raw_parts(a, n), std::slice::from_raw_parts(b, n));
             to.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = f(*a, *b));
