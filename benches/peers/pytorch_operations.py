@@ -5,7 +5,7 @@ import argparse
 import measure
 
 a = argparse.ArgumentParser()
-a.add_argument("--filter", default="")
+a.add_argument("--filter", action="append", default=[], help="rows whose name contains it; may be repeated")
 a.add_argument("--seconds", type=float, default=0.3)
 a.add_argument("--threads", type=int, default=measure.threads())
 a = a.parse_args()
@@ -19,14 +19,14 @@ torch.manual_seed(0)
 
 
 def row(name, variant, f, **more):
-    if a.filter not in name:
+    if not wanted(name):
         return
     measure.emit(peer="PyTorch", version=torch.__version__, name=name, variant=variant, threads=a.threads,
                  samples=measure.repeat(f, a.seconds), **more)
 
 
 def wanted(name):
-    return a.filter in name
+    return not a.filter or any(text in name for text in a.filter)
 
 
 for m, k, n in ((256,) * 3, (512,) * 3, (1024,) * 3, (2048,) * 3, (64, 400, 120), (64, 120, 84), (64, 84, 10), (400, 64, 120)):

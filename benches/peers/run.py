@@ -292,7 +292,7 @@ def operations(prefixes, keep, text):
     turns = [(t, m) for t in sorted({1, a.threads}) for m in ("", "malloc keeps")]
     our, their, without_python, version = {}, {}, {}, None
     filters = [f"{p}{r}" for p in prefixes for r in a.rows] if a.rows else list(prefixes)
-    only = a.rows[0] if len(a.rows) == 1 else keep
+    only = a.rows or [keep]
     for i, turn in ((i, turn) for i in range(a.rounds) for turn in turns):
         threads, malloc = turn
         note(f"{text}, round {i + 1} of {a.rounds}, {threads} threads {malloc}")
@@ -306,12 +306,12 @@ def operations(prefixes, keep, text):
         for name, by_variant in variants(prefixes, *filters).items():
             for variant, time_ in by_variant.items():
                 our.setdefault(name, {}).setdefault(turn, {}).setdefault(variant, []).append(time_)
-        command = [python, os.path.join(HERE, "pytorch_operations.py"), "--filter", only]
+        command = [python, os.path.join(HERE, "pytorch_operations.py"), *(x for text in only for x in ("--filter", text))]
         command += ["--threads", str(threads), "--seconds", str(a.seconds)]
         version = next((line["version"] for line in collect(their, call(command, extra))), version)
         if tch:
             program, libraries = tch
-            collect(without_python, call([program, only, str(threads), str(a.seconds)], libraries | extra))
+            collect(without_python, call([program, only[0] if len(only) == 1 else keep, str(threads), str(a.seconds)], libraries | extra))
     found = []
     for name in our:
         key = name if name in their else f"{keep}{name}"
