@@ -17,6 +17,19 @@ mod program {
     pub(crate) mod model;
     pub(crate) mod numerals;
 }
+/// What could be fetched has no part in what is read.
+mod download {
+    pub(crate) struct Public {
+        pub(crate) name: &'static str,
+    }
+    pub(crate) const PUBLIC: [Public; 1] = [Public { name: "cifar10" }];
+}
+/// Paths in commands that people copy.
+mod shell {
+    pub(crate) fn word(path: &std::path::Path) -> String {
+        path.display().to_string()
+    }
+}
 /// What checkpoints are written with; run folders themselves are not tried here.
 mod run_folder {
     use crate::diagnostic::{Diagnostic, Exit};
