@@ -36,7 +36,7 @@ impl Op for Transfer {
     fn destination(&self) -> Option<Device> {
         Some(self.to.clone())
     }
-    /// From the processor to itself, in a compiled step; others are made by [`transfer`], between memories.
+    /// From the processor to itself, in a compiled step; other transfers are made between memories, without a kernel.
     fn cpu(&self, mut call: Call<'_>) {
         let x = call.inputs[0];
         crate::dispatch!(x.dtype, T => call.output::<T>().copy_from_slice(x.packed()))
