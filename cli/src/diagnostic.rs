@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_shows_what_metand_how() {
+    fn an_error_shows_what_where_and_how() {
         let text = "lr = 0.1\nmomentun = 0.9\n".to_string();
         let place = Place { name: "my.toml".into(), text, span: 9..17, label: "not a key I know".into() };
         let shown = Diagnostic::new(Exit::Usage, "unknown field `momentun`")
