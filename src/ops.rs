@@ -193,7 +193,8 @@ pub trait Op: Any + Send + Sync {
         None
     }
 
-    /// The output as another view of the only input's buffer, where that is all there is to do.
+    /// The output as another view of the only input's buffer, where that is all there is to do. It must have the shape
+    /// and type that `outputs` says, and stay between the operand's first and last element: applying it panics otherwise.
     fn view(&self, x: &Layout) -> Option<Layout> {
         let _ = x;
         None
