@@ -110,9 +110,10 @@ fn write(cell: &Arc<Cell>, value: &Tensor) {
 fn fits(verb: &str, old: &Spec, new: &Spec) {
     if old.shape != new.shape || old.dtype != new.dtype {
         Error::mistake(format!(
-            "{verb}: the cell holds {:?} {}, the new value is {:?} {}",
+            "the cell holds {:?} {}, the new value is {:?} {}",
             old.shape, old.dtype, new.shape, new.dtype
         ))
+        .verb(verb)
         .raise()
     }
 }

@@ -34,19 +34,53 @@
 //! assert!((w.value().item() - 2.4).abs() < 1e-12); // 2 − 0.1·(2·(2 − 4))
 //! ```
 
+/// Of an optimiser: its settings that are finite numbers ≥ 0, each with its formula and what an error calls it; and
+/// `maximize`, which all have.
+macro_rules! settings {
+    ($optimiser:ident: $($(#[$doc:meta])* $name:ident $words:literal;)*) => {
+        impl $optimiser {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Panics
+                /// When it is not a finite number ≥ 0.
+                #[must_use]
+                #[track_caller]
+                pub fn $name(mut self, $name: f64) -> Self {
+                    let verb = concat!(stringify!($optimiser), "::", stringify!($name));
+                    $crate::optim::at_least_zero(verb, $words, $name);
+                    self.$name = $name;
+                    self
+                }
+            )*
+
+            /// Go up instead of down.
+            #[must_use]
+            pub fn maximize(mut self, maximize: bool) -> Self {
+                self.maximize = maximize;
+                self
+            }
+        }
+    };
+}
+
+mod adagrad;
 mod adam;
 mod clip;
 mod memory;
 mod plateau;
+mod rmsprop;
 mod schedule;
 mod sgd;
 mod stepsize;
 
 use std::collections::HashMap;
 
+pub use adagrad::Adagrad;
 pub use adam::{Adam, AdamW};
 pub use clip::{clip_grad_norm, clip_grad_value};
 pub use plateau::{Plateau, Threshold};
+pub use rmsprop::RmsProp;
 pub use schedule::{Anneal, Schedule};
 pub use sgd::Sgd;
 pub use stepsize::Stepsize;
@@ -138,7 +172,7 @@ macro_rules! optimizer {
         }
     )*};
 }
-optimizer!(Sgd, Adam, AdamW);
+optimizer!(Sgd, Adam, AdamW, RmsProp, Adagrad);
 
 /// The parameters that a step changes, with their gradients.
 fn moving(model: &dyn Parameters, gradients: &Gradients) -> Vec<(String, Param, Tensor)> {
@@ -169,6 +203,11 @@ impl Number {
         self.made.push(t.clone());
         t
     }
+}
+
+/// `a + w(b − a)`, from the nearer end, as PyTorch's.
+fn lerp(a: &Tensor, b: &Tensor, w: f64) -> Tensor {
+    if w < 0.5 { a + (b - a) * w } else { b - (b - a) * (1.0 - w) }
 }
 
 /// A setting that PyTorch refuses when it is negative.

@@ -10,8 +10,8 @@ use cotangent::{
     DType, Gradients, Param, Step, Tensor, attempt,
     nn::ParametersExt,
     optim::{
-        Adam, AdamW, Anneal, Optimizer, Plateau, Schedule, Sgd, Stepsize, Threshold, clip_grad_norm,
-        clip_grad_value,
+        Adagrad, Adam, AdamW, Anneal, Optimizer, Plateau, RmsProp, Schedule, Sgd, Stepsize, Threshold,
+        clip_grad_norm, clip_grad_value,
     },
 };
 
@@ -54,6 +54,12 @@ fn all() -> Vec<Box<dyn Optimizer>> {
         Box::new(Adam::new(0.1).maximize(true)),
         Box::new(AdamW::new(0.1)),
         Box::new(AdamW::new(0.3).betas(0.8, 0.5).weight_decay(0.2).amsgrad(true)),
+        Box::new(RmsProp::new(0.01)),
+        Box::new(RmsProp::new(0.02).alpha(0.8).eps(1e-3).weight_decay(0.1).momentum(0.9).centered(true)),
+        Box::new(RmsProp::new(0.01).momentum(0.5).maximize(true)),
+        Box::new(Adagrad::new(0.1)),
+        Box::new(Adagrad::new(0.3).lr_decay(0.1).weight_decay(0.1).initial_accumulator_value(0.5).eps(1e-3)),
+        Box::new(Adagrad::new(0.1).maximize(true)),
     ]
 }
 
@@ -208,6 +214,10 @@ fn mistakes_have_words() {
         assert!(attempt(|| Sgd::new(bad)).unwrap_err().to_string().contains("must be a finite number"));
         assert!(attempt(|| Adam::new(0.1).set_rate(bad)).is_err());
         assert!(attempt(|| AdamW::new(0.1).weight_decay(bad)).is_err());
+        assert!(attempt(|| RmsProp::new(0.1).momentum(bad)).is_err());
+        assert!(attempt(|| RmsProp::new(0.1).alpha(bad)).is_err());
+        assert!(attempt(|| Adagrad::new(bad)).is_err());
+        assert!(attempt(|| Adagrad::new(0.1).lr_decay(bad)).is_err());
     }
     assert!(attempt(|| Adam::new(0.1).betas(0.9, 1.0)).is_err());
     let w = Param::new(Tensor::from(1.0));

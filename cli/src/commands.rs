@@ -30,8 +30,8 @@ use std::path::Path;
 use cotangent::Device;
 
 use crate::checkpoint::Checkpoint;
+use crate::config::Config;
 use crate::config::layers::Layers;
-use crate::config::{Config, ModelName};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::flags::Global;
 use crate::machine;
@@ -49,7 +49,7 @@ fn trained(path: &Path) -> Result<(Found, Checkpoint), Diagnostic> {
 }
 
 /// Defaults with the flags of every command.
-fn defaults(global: &Global, model: Option<&str>) -> Result<Config, Diagnostic> {
+fn defaults(global: &Global) -> Result<Config, Diagnostic> {
     let mut layers = Layers::default();
     if let Some(device) = &global.device {
         layers.flag("--device", "device", device.as_str(), device)?;
@@ -57,21 +57,13 @@ fn defaults(global: &Global, model: Option<&str>) -> Result<Config, Diagnostic> 
     if let Some(threads) = global.threads {
         layers.flag("--threads", "threads", i64::from(threads), &threads.to_string())?;
     }
-    if let Some(model) = model {
-        layers.flag("--model", "model", model, model)?;
-    }
     Ok(layers.merge()?.0)
 }
 
 /// Where to compute, and on how many threads.
 fn place(global: &Global) -> Result<(Device, usize), Diagnostic> {
-    let config = defaults(global, None)?;
+    let config = defaults(global)?;
     Ok((machine::device(config.device)?, machine::threads(config.threads)))
-}
-
-/// The network that `--model` names.
-fn named(global: &Global, model: &str) -> Result<ModelName, Diagnostic> {
-    Ok(defaults(global, Some(model))?.model)
 }
 
 /// A file that is there already is written over with `--force` alone.

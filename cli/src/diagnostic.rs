@@ -225,6 +225,7 @@ impl From<cotangent::Error> for Diagnostic {
             Error::Mistake(m) => {
                 let place = if m.path.is_empty() { String::new() } else { format!(" in {}", m.path) };
                 let met = format!("{}{place}", m.verb);
+                let met = met.trim_start();
                 let title = if met.is_empty() { m.what } else { format!("{met}: {}", m.what) };
                 let found = Diagnostic::new(Exit::Usage, title);
                 helped(if m.operands.is_empty() { found } else { found.note(m.operands) }, m.help)

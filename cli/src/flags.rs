@@ -197,15 +197,12 @@ pub(crate) enum Command {
     Man(crate::commands::man::Flags),
 }
 
-/// What a run is made of: flags that are settings, for `train` and `plan`.
+/// A network, and the examples that it is for: flags that are settings.
 #[derive(Args, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct Network {
     /// A TOML file of settings
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Settings for an occasion: quick, small, imbalanced; all else goes over them
-    #[arg(long, value_name = "NAME")]
-    pub(crate) preset: Option<String>,
     /// A setting by its key, such as optim.momentum=0.95; may be repeated
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
@@ -215,13 +212,50 @@ pub(crate) struct Settings {
     /// The examples: mnist, wafer, folder:DIR, csv:FILE, npz:FILE, idx:DIR, cifar10:DIR
     #[arg(long)]
     pub(crate) data: Option<String>,
+}
+
+impl Network {
+    /// The layers of a configuration: the file, then `--set`, then the flags.
+    pub(crate) fn layers(&self, global: &Global) -> Result<Layers, Diagnostic> {
+        let mut layers = Layers::default();
+        if let Some(path) = &self.config {
+            layers.file(path)?;
+        }
+        for assignment in &self.set {
+            layers.set(assignment)?;
+        }
+        for (flag, key, value) in [
+            ("--model", "model", &self.model),
+            ("--data", "data.name", &self.data),
+            ("--device", "device", &global.device),
+        ] {
+            if let Some(value) = value {
+                layers.flag(flag, key, value.as_str(), value)?;
+            }
+        }
+        if let Some(threads) = global.threads {
+            layers.flag("--threads", "threads", i64::from(threads), &threads.to_string())?;
+        }
+        Ok(layers)
+    }
+}
+
+/// What a run is made of: flags that are settings, for `train` and `plan`.
+#[derive(Args, Debug)]
+pub(crate) struct Settings {
+    /// Network and examples.
+    #[command(flatten)]
+    network: Network,
+    /// Settings for an occasion: quick, small, imbalanced; all else goes over them
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preset: Option<String>,
     /// Passes over the training examples
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) epochs: Option<i64>,
     /// Examples in a step
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) batch: Option<i64>,
-    /// The update rule: sgd, momentum, nesterov, adam, adamw
+    /// The update rule: sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw
     #[arg(long, value_name = "NAME")]
     pub(crate) optim: Option<String>,
     /// Learning rate; the highest one, where a schedule moves it
@@ -290,21 +324,10 @@ pub(crate) struct Train {
 impl Settings {
     /// The layers of a new run's configuration: the file, then `--set`, then the flags.
     pub(crate) fn layers(&self, global: &Global) -> Result<Layers, Diagnostic> {
-        let mut layers = Layers::default();
-        if let Some(path) = &self.config {
-            layers.file(path)?;
-        }
-        for assignment in &self.set {
-            layers.set(assignment)?;
-        }
-        let words = [
-            ("--preset", "preset", &self.preset),
-            ("--model", "model", &self.model),
-            ("--data", "data.name", &self.data),
-            ("--optim", "optim.name", &self.optim),
-            ("--device", "device", &global.device),
-        ];
-        for (flag, key, value) in words {
+        let mut layers = self.network.layers(global)?;
+        for (flag, key, value) in
+            [("--preset", "preset", &self.preset), ("--optim", "optim.name", &self.optim)]
+        {
             if let Some(value) = value {
                 layers.flag(flag, key, value.as_str(), value)?;
             }
@@ -314,7 +337,6 @@ impl Settings {
             ("--epochs", "train.epochs", self.epochs),
             ("--patience", "train.patience", self.patience),
             ("--seed", "seed", self.seed),
-            ("--threads", "threads", global.threads.map(i64::from)),
         ];
         for (flag, key, value) in whole {
             if let Some(value) = value {
@@ -448,21 +470,22 @@ pub(crate) enum Invert {
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_SUMMARY)]
 pub(crate) struct Summary {
-    /// A run folder or a checkpoint; without one, --model
-    #[arg(conflicts_with = "model")]
+    /// A run folder or a checkpoint; without one, what the settings say
+    #[arg(conflicts_with_all = ["model", "data", "config", "set"])]
     pub(crate) run: Option<PathBuf>,
-    /// The network: lenet5, mlp, softmax
-    #[arg(long, default_value = "lenet5")]
-    pub(crate) model: String,
-    /// Examples in a step
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) batch: u32,
+    /// Network and examples.
+    #[command(flatten)]
+    pub(crate) network: Network,
+    /// Examples in a step; by default those of the settings
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch: Option<u32>,
 }
 
 const AFTER_SUMMARY: &str = "\
 Examples:
   cotangent summary
   cotangent summary --model mlp --batch 1
+  cotangent summary -c net.toml --data folder:photos
   cotangent summary runs/latest --json";
 
 /// `cotangent plan`
@@ -488,7 +511,7 @@ in blocks.
 Examples:
   cotangent plan
   cotangent plan --model mlp --optim adam --batch 256
-  cotangent plan --set optim.clip_norm=1 --data idx:DIR
+  cotangent plan --set train.clip_norm=1 --data idx:DIR
   cotangent plan --inference --batch 1
   cotangent plan --json | jq '.remarks'";
 
@@ -518,17 +541,21 @@ Examples:
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_GRADCHECK)]
 pub(crate) struct Gradcheck {
-    /// The network: lenet5, mlp, softmax
-    #[arg(long, default_value = "lenet5")]
-    pub(crate) model: String,
+    /// Network and examples.
+    #[command(flatten)]
+    pub(crate) network: Network,
     /// Draws the weights, the input and the directions
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
 }
 
 const AFTER_GRADCHECK: &str = "\
+The input is noise of the examples' shape. Dropout lets everything pass; batch
+norm takes the statistics of the batch, as while training.
+
 Examples:
   cotangent gradcheck
+  cotangent gradcheck -c net.toml --data folder:photos
   cotangent gradcheck --model mlp --seed 7 --json";
 
 /// A time as people write it.

@@ -6,7 +6,7 @@ use cotangent_interchange::onnx::{Attribute, Graph, Value};
 use cotangent_interchange::{Array, Numbers, Tensors};
 
 use crate::checkpoint::{About, Normalisation};
-use crate::config::{Activation, LayerConfig, ModelName, PoolConfig};
+use crate::config::{Activation, Conv2dConfig, Edges, LayerConfig, ModelName, PoolConfig, Sides};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::model::{self, Architecture};
 
@@ -41,7 +41,8 @@ fn drawn(about: &About, weights: &Tensors) -> Result<(Graph, Value), Diagnostic>
         ModelName::Resnet18 => drawing.resnet18(x),
         ModelName::Cnn | ModelName::Layers => {
             let layers = model::layers(&architecture, shape).unwrap_or_default();
-            drawing.stacked(&layers, x)?
+            let shapes = model::trace(&layers, shape, about.classes.len())?;
+            drawing.stacked(&layers, &shapes, x)?
         }
     };
     Ok((drawing.graph, logits))
@@ -53,6 +54,11 @@ struct Drawing<'a> {
     weights: &'a Tensors,
     /// How often a name was asked for.
     uses: HashMap<String, usize>,
+}
+
+/// Of `[[top, bottom], [left, right]]`: all that come before a picture first.
+fn pads([[top, bottom], [left, right]]: [[usize; 2]; 2]) -> Attribute {
+    ints(&[top, left, bottom, right])
 }
 
 fn ints(sides: &[usize]) -> Attribute {
@@ -106,13 +112,28 @@ impl Drawing<'_> {
         self.apply("Div", "input.normalised", &[&x, &std])
     }
 
-    fn conv(&mut self, layer: &str, x: &Value, stride: [usize; 2], [h, w]: [usize; 2]) -> Value {
-        let kernel = self.weights.get(&format!("{layer}.weight")).and_then(|t| t.shape.get(2..));
-        let kernel = ints(kernel.unwrap_or_default());
+    fn conv(&mut self, layer: &str, x: &Value, stride: usize, padding: usize) -> Value {
+        let padding = Edges::Zeros([[padding; 2]; 2]);
+        let stride = Sides([stride; 2]);
+        let kernel = self.weights.get(&format!("{layer}.weight")).and_then(|t| t.shape.get(2));
+        let kernel = kernel.copied().unwrap_or_default();
+        self.conv_with(layer, x, &Conv2dConfig { stride, padding, ..Conv2dConfig::new(0, kernel) })
+    }
+
+    fn conv_with(&mut self, layer: &str, x: &Value, c: &Conv2dConfig) -> Value {
         let weights = self.weights(layer, &["weight", "bias"]);
         let inputs: Vec<&Value> = [x].into_iter().chain(&weights).collect();
-        let attributes =
-            [("kernel_shape", kernel), ("strides", ints(&stride)), ("pads", ints(&[h, w, h, w]))];
+        let mut attributes = vec![
+            ("kernel_shape", ints(&c.kernel.0)),
+            ("strides", ints(&c.stride.0)),
+            ("pads", pads(c.padding.zeros(c.kernel, c.dilation))),
+        ];
+        if c.dilation.0 != [1, 1] {
+            attributes.push(("dilations", ints(&c.dilation.0)));
+        }
+        if c.groups != 1 {
+            attributes.push(("group", Attribute::Int(c.groups as i64)));
+        }
         self.node("Conv", layer, &inputs, &attributes)
     }
 
@@ -133,22 +154,16 @@ impl Drawing<'_> {
         self.apply("Relu", "relu", &[x])
     }
 
-    fn pool(&mut self, op: &str, name: &str, x: &Value, sides: [[usize; 2]; 3]) -> Value {
-        let [kernel, stride, [h, w]] = sides;
-        let mut attributes =
-            vec![("kernel_shape", ints(&kernel)), ("strides", ints(&stride)), ("pads", ints(&[h, w, h, w]))];
-        if op == "AveragePool" {
-            // Padding counts as zeros in a mean, as PyTorch's.
-            attributes.push(("count_include_pad", Attribute::Int(1)));
-        }
-        self.node(op, name, &[x], &attributes)
-    }
-
     fn lenet5(&mut self, mut x: Value) -> Value {
         for (conv, pool, padding) in [("conv1", "pool1", 2), ("conv2", "pool2", 0)] {
-            x = self.conv(conv, &x, [1, 1], [padding, padding]);
+            x = self.conv(conv, &x, 1, padding);
             x = self.relu(&x);
-            x = self.pool("MaxPool", pool, &x, [[2, 2], [2, 2], [0, 0]]);
+            x = self.node(
+                "MaxPool",
+                pool,
+                &[&x],
+                &[("kernel_shape", ints(&[2, 2])), ("strides", ints(&[2, 2]))],
+            );
         }
         x = self.apply("Flatten", "flatten", &[&x]);
         for layer in ["fc1", "fc2"] {
@@ -173,20 +188,19 @@ impl Drawing<'_> {
     }
 
     fn resnet18(&mut self, x: Value) -> Value {
-        let mut x = self.conv("conv1", &x, [1, 1], [1, 1]);
+        let mut x = self.conv("conv1", &x, 1, 1);
         x = self.batch_norm("bn1", &x, EPS);
         x = self.relu(&x);
         for (stage, first) in [(1, 1), (2, 2), (3, 2), (4, 2)] {
             for (block, stride) in [(0, first), (1, 1)] {
                 let of = |part: &str| format!("layer{stage}.{block}.{part}");
-                let stride = [stride, stride];
-                let mut y = self.conv(&of("conv1"), &x, stride, [1, 1]);
+                let mut y = self.conv(&of("conv1"), &x, stride, 1);
                 y = self.batch_norm(&of("bn1"), &y, EPS);
                 y = self.relu(&y);
-                y = self.conv(&of("conv2"), &y, [1, 1], [1, 1]);
+                y = self.conv(&of("conv2"), &y, 1, 1);
                 y = self.batch_norm(&of("bn2"), &y, EPS);
                 if self.weights.contains_key(&of("downsample.0.weight")) {
-                    x = self.conv(&of("downsample.0"), &x, stride, [0, 0]);
+                    x = self.conv(&of("downsample.0"), &x, stride, 0);
                     x = self.batch_norm(&of("downsample.1"), &x, EPS);
                 }
                 x = self.apply("Add", &of("add"), &[&y, &x]);
@@ -199,19 +213,24 @@ impl Drawing<'_> {
     }
 
     /// Layers one after another, named by their places.
-    fn stacked(&mut self, layers: &[LayerConfig], mut x: Value) -> Result<Value, Diagnostic> {
-        for (i, config) in layers.iter().enumerate() {
+    fn stacked(
+        &mut self,
+        layers: &[LayerConfig],
+        shapes: &[Vec<usize>],
+        mut x: Value,
+    ) -> Result<Value, Diagnostic> {
+        for (i, (config, shape)) in layers.iter().zip(shapes).enumerate() {
             let layer = i.to_string();
             x = match config {
-                LayerConfig::Conv2d(c) => self.conv(&layer, &x, c.stride.0, c.padding.0),
+                LayerConfig::Conv2d(c) => self.conv_with(&layer, &x, c),
                 LayerConfig::BatchNorm2d(c) => self.batch_norm(&layer, &x, c.eps),
                 LayerConfig::Linear(_) => self.linear(&layer, &x),
                 LayerConfig::Flatten(_) => self.apply("Flatten", &layer, &[&x]),
                 LayerConfig::Act(Activation::Relu) => self.apply("Relu", &layer, &[&x]),
                 LayerConfig::Act(Activation::Sigmoid) => self.apply("Sigmoid", &layer, &[&x]),
                 LayerConfig::Act(Activation::Tanh) => self.apply("Tanh", &layer, &[&x]),
-                LayerConfig::MaxPool2d(c) => self.window("MaxPool", &layer, &x, c)?,
-                LayerConfig::AvgPool2d(c) => self.window("AveragePool", &layer, &x, c)?,
+                LayerConfig::MaxPool2d(c) => self.pool("MaxPool", &layer, &x, c, shape)?,
+                LayerConfig::AvgPool2d(c) => self.pool("AveragePool", &layer, &x, c, shape)?,
                 // The identity while evaluating.
                 LayerConfig::Dropout(_) => x,
             };
@@ -219,20 +238,68 @@ impl Drawing<'_> {
         Ok(x)
     }
 
-    /// A pool whose window may be the whole picture.
-    fn window(&mut self, op: &str, layer: &str, x: &Value, c: &PoolConfig) -> Result<Value, Diagnostic> {
-        let padding = c.padding.map_or([0, 0], |p| p.0);
-        match c.kernel {
-            Some(kernel) => {
-                let stride = c.stride.map_or(kernel.0, |s| s.0);
-                Ok(self.pool(op, layer, x, [kernel.0, stride, padding]))
+    /// A pool of pictures of such a shape; its window may be the whole picture.
+    fn pool(
+        &mut self,
+        op: &str,
+        layer: &str,
+        x: &Value,
+        c: &PoolConfig,
+        shape: &[usize],
+    ) -> Result<Value, Diagnostic> {
+        let [_, h, w] = *shape else { unreachable!("pools were traced, and take pictures") };
+        let (pool, image) = (c.pool([h, w]), [h, w]);
+        let zeros = c.padding.map_or([0, 0], |p| p.0);
+        let Some(kernel) = c.kernel.map(|k| k.0) else {
+            if zeros == [0, 0] {
+                return Ok(self.apply(&format!("Global{op}"), layer, &[x]));
             }
-            None if padding == [0, 0] => Ok(self.apply(&format!("Global{op}"), layer, &[x])),
-            None => {
-                let title = format!("layer {layer} pads the whole picture that it takes for its window");
-                Err(Diagnostic::new(Exit::Usage, title).help("give it `kernel`: ONNX has no such pool"))
-            }
+            let title = format!("layer {layer} pads the whole picture that it takes for its window");
+            return Err(Diagnostic::new(Exit::Usage, title).help("give it `kernel`: ONNX has no such pool"));
+        };
+        let (stride, dilation) = (c.stride.map_or(kernel, |s| s.0), c.dilation.map_or([1, 1], |d| d.0));
+        let out = pool.output_size(image)?;
+        // How far the last window runs over the padded edge: rounded up, but for windows that begin beyond it.
+        let over = [0, 1].map(|a| {
+            let reach = (out[a] - 1) * stride[a] + (kernel[a] - 1) * dilation[a] + 1;
+            reach.saturating_sub(image[a] + 2 * zeros[a])
+        });
+        let after = [zeros[0] + over[0], zeros[1] + over[1]];
+        let mean = op == "AveragePool";
+        let counted = mean && c.count_include_pad.unwrap_or(true);
+        let mut attributes = vec![("kernel_shape", ints(&kernel)), ("strides", ints(&stride))];
+        if dilation != [1, 1] {
+            attributes.push(("dilations", ints(&dilation)));
         }
+        let mut around = [[zeros[0], after[0]], [zeros[1], after[1]]];
+        let padded = match over == [0, 0] {
+            true => x.clone(),
+            // What a window takes beyond the padding counts in no mean; the padding itself may.
+            false if counted => {
+                let zeros = around.map(|[before, _]| [before, before]);
+                around = [[0, over[0]], [0, over[1]]];
+                self.padded(layer, x, zeros, 0.0)
+            }
+            false if !mean => self.padded(layer, x, std::mem::take(&mut around), f32::NEG_INFINITY),
+            false => x.clone(),
+        };
+        attributes.push(("pads", pads(around)));
+        if mean {
+            let counted = counted && over == [0, 0];
+            attributes.push(("count_include_pad", Attribute::Int(i64::from(counted))));
+        }
+        Ok(self.node(op, layer, &[&padded], &attributes))
+    }
+
+    /// Pictures with `value` around them.
+    fn padded(&mut self, layer: &str, x: &Value, around: [[usize; 2]; 2], value: f32) -> Value {
+        let [[top, bottom], [left, right]] = around.map(|side| side.map(|n| n as i64));
+        let name = |part: &str| format!("{layer}.{part}");
+        let pads = Numbers::Whole(vec![0, 0, top, left, 0, 0, bottom, right]);
+        let pads = self.graph.constant(&name("pads"), &Array { shape: vec![8], numbers: pads });
+        let value = Array { shape: Vec::new(), numbers: Numbers::Real(vec![value]) };
+        let value = self.graph.constant(&name("edge"), &value);
+        self.apply("Pad", &name("padded"), &[x, &pads, &value])
     }
 }
 

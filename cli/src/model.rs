@@ -8,14 +8,14 @@ use cotangent::nn::{
     AvgPool2d, BatchNorm2d, Call, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Module, ParametersExt, Relu,
     Sequential, Sigmoid, Summary, Tanh,
 };
-use cotangent::ops::Pool;
+use cotangent::ops::Conv;
 use cotangent::{DType, Device, Rng, Shape, Spec, Tensor, shapes};
 use safetensors::tensor::Dtype;
 
 use crate::checkpoint::{About, Checkpoint, Stored};
 use crate::config::{
-    Activation, BatchNorm2dConfig, Config, Conv2dConfig, FlattenConfig, LayerConfig, LinearConfig, ModelName,
-    PoolConfig, Problem, Sides,
+    Activation, BatchNorm2dConfig, Config, Conv2dConfig, Edges, FlattenConfig, LayerConfig, LinearConfig,
+    ModelName, PoolConfig, Problem, Sides,
 };
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::machine;
@@ -63,14 +63,8 @@ fn convolutional(height: usize, width: usize) -> Vec<LayerConfig> {
     let mut layers = Vec::new();
     let mut side = height.min(width);
     for out in [16, 32, 64, 128, 128] {
-        let (kernel, padding) = (Sides([3, 3]), Sides([1, 1]));
-        layers.push(LayerConfig::Conv2d(Conv2dConfig {
-            out,
-            kernel,
-            stride: Sides([1, 1]),
-            padding,
-            bias: false,
-        }));
+        let padding = Edges::Zeros([[1; 2]; 2]);
+        layers.push(LayerConfig::Conv2d(Conv2dConfig { padding, bias: false, ..Conv2dConfig::new(out, 3) }));
         layers.push(LayerConfig::BatchNorm2d(BatchNorm2dConfig::default()));
         layers.push(LayerConfig::Act(Activation::Relu));
         if side < 8 {
@@ -114,12 +108,20 @@ fn layer(config: &LayerConfig, shape: &[usize], classes: usize, rng: &Rng) -> co
     };
     let pool = |verb: &str, config: &PoolConfig| {
         let [_, h, w] = picture(verb)?;
-        let kernel = config.kernel.map_or([h, w], |k| k.0);
-        let stride = config.stride.map_or(kernel, |s| s.0);
-        at_least_1(verb, "kernel", &kernel)?;
-        at_least_1(verb, "stride", &stride)?;
-        let padding = config.padding.map_or([0, 0], |p| p.0);
-        cotangent::attempt(|| Pool::new(kernel).stride(stride).padding(padding))
+        for (what, sides) in
+            [("kernel", config.kernel), ("stride", config.stride), ("dilation", config.dilation)]
+        {
+            at_least_1(verb, what, &sides.map_or([1, 1], |s| s.0))?;
+        }
+        let of_other = match verb {
+            "max_pool2d" => config.count_include_pad.map(|_| ("count_include_pad", "avg_pool2d")),
+            _ => config.dilation.map(|_| ("dilation", "max_pool2d")),
+        };
+        if let Some((setting, other)) = of_other {
+            let found = cotangent::Error::other(format!("{verb}: `{setting}` is a setting of {other}"));
+            return Err(found.help(format!("leave `{setting}` out")));
+        }
+        Ok(config.pool([h, w]))
     };
     Ok(match config {
         LayerConfig::Conv2d(c) => {
@@ -127,7 +129,11 @@ fn layer(config: &LayerConfig, shape: &[usize], classes: usize, rng: &Rng) -> co
             at_least_1("conv2d", "out", &[c.out])?;
             at_least_1("conv2d", "kernel", &c.kernel.0)?;
             at_least_1("conv2d", "stride", &c.stride.0)?;
-            let conv = Conv2d::new(inputs, c.out, c.kernel.0, rng).stride(c.stride.0).padding(c.padding.0);
+            at_least_1("conv2d", "dilation", &c.dilation.0)?;
+            at_least_1("conv2d", "groups", &[c.groups])?;
+            let conv = Conv::default().stride(c.stride.0).padding(c.padding);
+            let conv = conv.dilation(c.dilation.0).groups(c.groups);
+            let conv = Conv2d::with(inputs, c.out, c.kernel.0, conv, rng);
             Arc::new(if c.bias { conv } else { conv.without_bias() })
         }
         LayerConfig::Linear(c) => {
@@ -138,7 +144,10 @@ fn layer(config: &LayerConfig, shape: &[usize], classes: usize, rng: &Rng) -> co
                     cotangent::Error::other(format!("linear takes [features], and its input is {shape:?}"));
                 return Err(found.help("put `flatten = {}` before it"));
             };
-            Arc::new(Linear::new(inputs, out, rng))
+            Arc::new(match c.bias {
+                true => Linear::new(inputs, out, rng),
+                false => Linear::without_bias(inputs, out, rng),
+            })
         }
         LayerConfig::MaxPool2d(c) => Arc::new(MaxPool2d(pool("max_pool2d", c)?)),
         LayerConfig::AvgPool2d(c) => Arc::new(AvgPool2d(pool("avg_pool2d", c)?)),
@@ -168,7 +177,11 @@ fn layer(config: &LayerConfig, shape: &[usize], classes: usize, rng: &Rng) -> co
 }
 
 /// The shapes between layers, the batch not counted: of the input, then of each output.
-fn trace(layers: &[LayerConfig], shape: &[usize], classes: usize) -> Result<Vec<Vec<usize>>, Problem> {
+pub(crate) fn trace(
+    layers: &[LayerConfig],
+    shape: &[usize],
+    classes: usize,
+) -> Result<Vec<Vec<usize>>, Problem> {
     let mut traced = vec![shape.to_vec()];
     for (i, config) in layers.iter().enumerate() {
         let input = traced.last().cloned().unwrap_or_default();
@@ -444,7 +457,9 @@ mod tests {
 
     const FILE: &str = "[data]\nname = \"folder:x\"\nresize = [8, 8]\n[[layers]]\nconv2d = { out = 4, kernel = [3, 3], \
         padding = 1, stride = 1, bias = false }\n[[layers]]\nbatch_norm2d = { eps = 1e-5 }\n[[layers]]\nact = \"relu\"\n\
-        [[layers]]\nmax_pool2d = { kernel = 2, stride = 2, padding = 1 }\n[[layers]]\navg_pool2d = 2\n[[layers]]\n\
+        [[layers]]\nmax_pool2d = { kernel = 2, stride = 2, padding = 1, dilation = 1 }\n[[layers]]\n\
+        conv2d = { out = 4, kernel = 3, padding = \"same\", groups = 4, dilation = [1, 2] }\n[[layers]]\n\
+        avg_pool2d = { kernel = 2, ceil_mode = true, count_include_pad = false }\n[[layers]]\n\
         flatten = {}\n[[layers]]\ndropout = 0.5\n[[layers]]\nlinear = 12\n[[layers]]\nlinear = {}\n";
 
     /// The shapes of the network that a file describes, or what is wrong with it.
@@ -458,7 +473,8 @@ mod tests {
 
     #[test]
     fn no_changed_file_makes_it_panic() {
-        assert_eq!(described(FILE).unwrap(), 36 + 8 + 16 * 12 + 12 + 12 * 3 + 3);
+        // Of 8×8 the max pool makes 5×5, and the mean pool, rounded up, 3×3.
+        assert_eq!(described(FILE).unwrap(), 36 + 8 + 40 + 36 * 12 + 12 + 12 * 3 + 3);
         let (mut noise, mut good) = (7_u64, 0);
         let mut below = |n: usize| {
             noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -3,27 +3,44 @@
 use std::collections::HashMap;
 
 use cotangent::Tensor;
-use cotangent::optim::{Adam, AdamW, Anneal, Optimizer, Plateau, Schedule, Sgd};
+use cotangent::optim::{Adagrad, Adam, AdamW, Anneal, Optimizer, Plateau, RmsProp, Schedule, Sgd, Threshold};
 
-use crate::config::{self, OptimConfig};
+use crate::config::{AnnealName, OptimConfig, OptimName, ScheduleName, ThresholdName};
 use crate::diagnostic::{Diagnostic, Exit};
 
 /// The update rule of a resolved configuration.
 pub(crate) fn optimizer(config: &OptimConfig) -> Box<dyn Optimizer> {
-    let lr = config.lr.unwrap_or_default();
-    match config.optimizer() {
-        config::Optimizer::Sgd { momentum, dampening, nesterov, weight_decay } => Box::new(
+    let number = |x: Option<f64>| x.unwrap_or_default();
+    let (lr, decay, eps) = (number(config.lr), number(config.weight_decay), number(config.eps));
+    let ([b1, b2], amsgrad) = (config.betas.unwrap_or_default(), config.amsgrad.unwrap_or_default());
+    match config.name {
+        OptimName::Sgd | OptimName::Momentum | OptimName::Nesterov => Box::new(
             Sgd::new(lr)
-                .momentum(momentum)
-                .dampening(dampening)
-                .nesterov(nesterov)
-                .weight_decay(weight_decay),
+                .momentum(number(config.momentum))
+                .dampening(number(config.dampening))
+                .nesterov(config.name == OptimName::Nesterov)
+                .weight_decay(decay),
         ),
-        config::Optimizer::Adam { betas: [b1, b2], eps, weight_decay, decoupled: false } => {
-            Box::new(Adam::new(lr).betas(b1, b2).eps(eps).weight_decay(weight_decay))
+        OptimName::Adagrad => Box::new(
+            Adagrad::new(lr)
+                .lr_decay(number(config.lr_decay))
+                .initial_accumulator_value(number(config.initial_accumulator_value))
+                .eps(eps)
+                .weight_decay(decay),
+        ),
+        OptimName::RmsProp => Box::new(
+            RmsProp::new(lr)
+                .alpha(number(config.alpha))
+                .centered(config.centered.unwrap_or_default())
+                .momentum(number(config.momentum))
+                .eps(eps)
+                .weight_decay(decay),
+        ),
+        OptimName::Adam => {
+            Box::new(Adam::new(lr).betas(b1, b2).amsgrad(amsgrad).eps(eps).weight_decay(decay))
         }
-        config::Optimizer::Adam { betas: [b1, b2], eps, weight_decay, decoupled: true } => {
-            Box::new(AdamW::new(lr).betas(b1, b2).eps(eps).weight_decay(weight_decay))
+        OptimName::AdamW => {
+            Box::new(AdamW::new(lr).betas(b1, b2).amsgrad(amsgrad).eps(eps).weight_decay(decay))
         }
     }
 }
@@ -57,33 +74,52 @@ impl Rate {
             let title = format!("`optim.schedule.warmup_steps` is {warmup}, and the run has {whole} steps");
             return Err(Diagnostic::new(Exit::Usage, title).help("warm up for a small share of the run"));
         }
-        let plan = match config.schedule.schedule() {
-            config::Schedule::Constant => Schedule::Constant { rate },
-            config::Schedule::Step { epochs, gamma } => {
+        let of = &config.schedule;
+        let number = |x: Option<f64>| x.unwrap_or_default();
+        let (gamma, low) = (number(of.gamma), number(of.min_lr));
+        let plan = match of.name {
+            ScheduleName::Constant => Schedule::Constant { rate },
+            ScheduleName::Step => {
+                let epochs = of.step_epochs.unwrap_or_default();
                 Schedule::Step { rate, step_size: epochs.saturating_mul(steps).max(1), gamma }
             }
-            config::Schedule::MultiStep { milestones, gamma } => {
-                let milestones = milestones.iter().map(|epoch| epoch.saturating_mul(steps)).collect();
-                Schedule::MultiStep { rate, milestones, gamma }
+            ScheduleName::MultiStep => {
+                let milestones = of.milestones.iter().flatten().map(|epoch| epoch.saturating_mul(steps));
+                Schedule::MultiStep { rate, milestones: milestones.collect(), gamma }
             }
-            config::Schedule::Exponential { gamma } => {
+            ScheduleName::Exponential => {
                 Schedule::Exponential { rate, gamma: gamma.powf(1.0 / steps.max(1) as f64) }
             }
-            config::Schedule::Cosine { min_lr } => Schedule::Cosine { rate, total, eta_min: min_lr },
-            config::Schedule::Linear { end_factor } => {
-                Schedule::Linear { rate, start_factor: 1.0, end_factor, total }
-            }
-            config::Schedule::OneCycle { pct_start, div_factor, final_div_factor } => Schedule::OneCycle {
+            ScheduleName::Cosine => Schedule::Cosine { rate, total, eta_min: low },
+            ScheduleName::Linear => Schedule::Linear {
+                rate,
+                start_factor: number(of.start_factor),
+                end_factor: number(of.end_factor),
+                total,
+            },
+            ScheduleName::OneCycle => Schedule::OneCycle {
                 max_rate: rate,
                 total,
-                pct_start,
-                anneal: Anneal::Cosine,
-                div_factor,
-                final_div_factor,
-                three_phase: false,
+                pct_start: number(of.pct_start),
+                anneal: match of.anneal {
+                    Some(AnnealName::Linear) => Anneal::Linear,
+                    Some(AnnealName::Cosine) | None => Anneal::Cosine,
+                },
+                div_factor: number(of.div_factor),
+                final_div_factor: number(of.final_div_factor),
+                three_phase: of.three_phase.unwrap_or_default(),
             },
-            config::Schedule::Plateau { factor, patience, min_lr } => {
-                let plateau = Plateau::new().factor(factor).patience(patience).min_rate(min_lr);
+            ScheduleName::Plateau => {
+                let threshold = match of.threshold_mode {
+                    Some(ThresholdName::Abs) => Threshold::Absolute(number(of.threshold)),
+                    Some(ThresholdName::Rel) | None => Threshold::Relative(number(of.threshold)),
+                };
+                let plateau = Plateau::new()
+                    .factor(number(of.factor))
+                    .patience(of.patience.unwrap_or_default())
+                    .threshold(threshold)
+                    .cooldown(of.cooldown.unwrap_or_default())
+                    .min_rate(low);
                 return Ok(Rate::Plateau { plateau, rate, warmup });
             }
         };
@@ -161,6 +197,82 @@ mod tests {
             let rate = rate(name, 0).unwrap();
             assert!((rate.at(0) - first).abs() < 1e-12, "{name}: {}", rate.at(0));
             assert!((rate.at(199) - last).abs() < 5e-3, "{name}: {}", rate.at(199));
+        }
+    }
+
+    /// The rates of a schedule's settings, as TOML.
+    fn rates(schedule: &str) -> Rate {
+        let mut layers = crate::config::layers::Layers::default();
+        let text = format!("[data]\nval_split = 0.1\n[optim]\nlr = 0.5\nschedule = {schedule}\n");
+        layers.text("x.toml", text).unwrap();
+        Rate::new(&layers.merge().unwrap().0.optim, 10, 20).unwrap()
+    }
+
+    #[test]
+    fn schedules_take_all_their_settings() {
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} and {b}");
+        let linear = rates("{ name = \"linear\", start_factor = 0.5, end_factor = 0.25 }");
+        for (k, rate) in [(0, 0.25), (100, 0.1875), (200, 0.125)] {
+            close(linear.at(k), rate);
+        }
+        // 50 steps up, 50 down again, 100 further; k counts from 0.
+        let cycle = rates(
+            "{ name = \"one-cycle\", pct_start = 0.25, div_factor = 5.0, final_div_factor = 10.0, \
+             anneal = \"linear\", three_phase = true }",
+        );
+        for (k, rate) in [(0, 0.1), (49, 0.5), (98, 0.1), (199, 0.01)] {
+            close(cycle.at(k), rate);
+        }
+        close(cycle.at(7), 0.1 + 0.4 * 7.0 / 49.0);
+        let mut plateau = rates(
+            "{ name = \"plateau\", patience = 0, factor = 0.5, threshold = 0.5, threshold_mode = \"abs\", \
+             cooldown = 2, min_lr = 0.2 }",
+        );
+        // A fall by 0.4 is none; two looks are not counted after a change; 0.2 is the lowest.
+        let seen = [2.0, 1.6, 1.6, 1.6, 1.6].map(|loss| {
+            plateau.look(loss);
+            plateau.at(0)
+        });
+        assert_eq!(seen, [0.5, 0.25, 0.25, 0.25, 0.2]);
+    }
+
+    #[test]
+    fn every_rule_takes_its_settings() {
+        use cotangent::Param;
+        let after = |optim: &str| {
+            let mut layers = crate::config::layers::Layers::default();
+            layers.text("x.toml", format!("optim = {optim}")).unwrap();
+            let w = Param::new(Tensor::from([1.0, -2.0]));
+            let optimizer = optimizer(&layers.merge().unwrap().0.optim);
+            (0..3).for_each(|_| optimizer.step(&w, &w.get().square().sum().backward()));
+            w.value().to_vec::<f64>()
+        };
+        // Each setting changes what is computed, or it was not handed on.
+        for (rule, settings) in [
+            (
+                "sgd",
+                &["momentum = 0.5", "momentum = 0.5, dampening = 0.5", "weight_decay = 0.1", "lr = 0.2"][..],
+            ),
+            ("momentum", &["momentum = 0.5", "dampening = 0.5", "weight_decay = 0.1"]),
+            ("nesterov", &["momentum = 0.5", "weight_decay = 0.1"]),
+            (
+                "adagrad",
+                &["lr_decay = 0.5", "initial_accumulator_value = 1.0", "eps = 0.1", "weight_decay = 0.1"],
+            ),
+            (
+                "rmsprop",
+                &["alpha = 0.5", "centered = true", "momentum = 0.5", "eps = 0.1", "weight_decay = 0.1"],
+            ),
+            ("adam", &["betas = [0.5, 0.9]", "eps = 0.1", "weight_decay = 0.1", "lr = 0.1, amsgrad = true"]),
+            ("adamw", &["betas = [0.5, 0.9]", "eps = 0.1", "weight_decay = 0.1", "lr = 0.1, amsgrad = true"]),
+        ] {
+            let plain = after(&format!("{{ name = \"{rule}\" }}"));
+            let mut all = vec![plain];
+            for setting in settings {
+                let changed = after(&format!("{{ name = \"{rule}\", {setting} }}"));
+                assert!(!all.contains(&changed), "{rule}: {setting} changes nothing");
+                all.push(changed);
+            }
         }
     }
 

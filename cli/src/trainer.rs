@@ -73,7 +73,7 @@ pub(crate) struct Manner {
 impl Manner {
     /// As a configuration says; `weights` are those that it means.
     pub(crate) fn new(config: &Config, weights: Option<Vec<f64>>) -> Self {
-        let (clip_norm, clip_value) = (config.optim.clip_norm, config.optim.clip_value);
+        let (clip_norm, clip_value) = (config.train.clip_norm, config.train.clip_value);
         Manner { clip_norm, clip_value, weights, label_smoothing: config.train.label_smoothing }
     }
 
@@ -439,7 +439,7 @@ impl<'c> Trainer<'c> {
             if !t.try_to_vec::<f64>()?.iter().all(|x| x.is_finite()) {
                 let title = format!("`{name}` is not finite after step {}", about.position.step);
                 return Err(Diagnostic::new(Exit::Diverged, title)
-                    .help("a lower rate, or a limit on the gradient: `--set optim.clip_norm=1`"));
+                    .help("a lower rate, or a limit on the gradient: `--set train.clip_norm=1`"));
             }
         }
         snapshot(model, &**optimizer, rate, about)

@@ -50,6 +50,34 @@ act = "relu"
 linear = {}
 """
 
+# Groups, other edges, and windows that run over them: 23×18 → 11×10 → 6×6 → 4×4 → 5×5 → 3×3.
+EDGES = """
+[[layers]]
+conv2d = { out = 6, kernel = [3, 4], padding = "same", dilation = [2, 1] }
+[[layers]]
+conv2d = { out = 12, kernel = 3, stride = 2, padding = [[1, 0], [2, 1]], groups = 3 }
+[[layers]]
+batch_norm2d = {}
+[[layers]]
+act = "relu"
+[[layers]]
+max_pool2d = { kernel = 2, stride = 2, dilation = 2, padding = 1, ceil_mode = true }
+[[layers]]
+avg_pool2d = { kernel = 3, stride = 2, padding = 1, ceil_mode = true }
+[[layers]]
+avg_pool2d = { kernel = 2, stride = 1, padding = 1, count_include_pad = false }
+[[layers]]
+avg_pool2d = { kernel = 2, ceil_mode = true, count_include_pad = false }
+[[layers]]
+flatten = {}
+[[layers]]
+linear = { out = 7, bias = false }
+[[layers]]
+act = "tanh"
+[[layers]]
+linear = {}
+"""
+
 
 def run(*words, code=0):
     done = subprocess.run([PROGRAM, *words], capture_output=True, text=True)
@@ -66,6 +94,7 @@ def levels(n, *shape):
     return noise.integers(0, 256, (n, *shape), dtype=np.uint8)
 
 
+STACKS = {"layers": LAYERS, "edges": EDGES}
 CASES = {
     "lenet5": (levels(48, 28, 28), 1),
     "softmax": (levels(48, 1, 9, 7), 1),
@@ -73,16 +102,17 @@ CASES = {
     "cnn": (levels(48, 3, 24, 20), 3),
     "resnet18": (levels(24, 3, 8, 8), 1),
     "layers": (levels(48, 2, 17, 19), 3),
+    "edges": (levels(48, 3, 23, 18), 3),
 }
 
 for model, (x, epochs) in CASES.items():
     y = np.arange(len(x)) % 3
     np.savez(f"{model}.data.npz", x=x, y=y)
     settings = ["--data", f"npz:{model}.data.npz", "--batch", "12", "--seed", "1"]
-    if model == "layers":
-        with open("layers.toml", "w") as file:
-            file.write(LAYERS)
-        settings += ["-c", "layers.toml"]
+    if model in STACKS:
+        with open(f"{model}.toml", "w") as file:
+            file.write(STACKS[model])
+        settings += ["-c", f"{model}.toml"]
     else:
         settings += ["--model", model]
     run("train", *settings, "--epochs", str(epochs), "--name", model, "--no-plots", "--no-tensorboard", "-q")
@@ -97,7 +127,7 @@ for model, (x, epochs) in CASES.items():
     assert (dims[0].dim_param, dims[1].dim_value) == ("batch", 3), dims
     (entry,) = graph.metadata_props
     about = json.loads(entry.value)
-    assert entry.key == "cotangent" and about["model"] == model and len(about["classes"]) == 3, about
+    assert entry.key == "cotangent" and about["model"] == ("layers" if model in STACKS else model) and len(about["classes"]) == 3, about
 
     session = onnxruntime.InferenceSession(f"{model}.onnx", providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()

@@ -194,7 +194,7 @@ fn interrupted_and_resumed_is_uninterrupted() {
     let settings = [
         "--epochs 12 --batch 4",
         "--epochs 12 --batch 4 --optim adam --lr 0.001 --val-split 0.2 --set data.sampler=iid \
-         --set optim.schedule.name=plateau --set optim.schedule.patience=0 --set optim.clip_norm=1",
+         --set optim.schedule.name=plateau --set optim.schedule.patience=0 --set train.clip_norm=1",
     ];
     for (i, settings) in settings.iter().enumerate() {
         let line = format!("train --data idx:tiny --json {settings}");

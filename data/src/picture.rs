@@ -611,6 +611,9 @@ fn tiff(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
     let most = usize::try_from(limits.pixels.saturating_mul(8)).unwrap_or(usize::MAX);
     (allowed.decoding_buffer_size, allowed.intermediate_buffer_size) = (most, most);
     allowed.ifd_value_size = 1 << 22;
+    if let Some(what) = too_long_a_text(bytes) {
+        return Err(damaged(name, "TIFF", what));
+    }
     // The crate knows no palettes: what they number is read as levels, and coloured here.
     let numbered = grey_instead(bytes);
     let palette = numbered.is_some();
@@ -662,22 +665,66 @@ fn tiff(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
     Ok(Raw { width: w, height: h, samples, levels, palette, done })
 }
 
+/// The first directory of a TIFF file, as far as it is there.
+struct Directory<'a> {
+    bytes: &'a [u8],
+    little: bool,
+    /// Offsets and counts of 8 bytes instead of 4.
+    big: bool,
+}
+
+/// What a tag says of itself.
+struct Entry {
+    tag: u64,
+    kind: u64,
+    count: u64,
+    /// Where its value stands, or where that is to be found.
+    value: usize,
+}
+
+impl Directory<'_> {
+    fn of(bytes: &[u8]) -> Directory<'_> {
+        let (little, big) =
+            (bytes.starts_with(b"II"), bytes.get(2..4).is_some_and(|mark| mark.contains(&b'+')));
+        Directory { bytes, little, big }
+    }
+
+    fn number(&self, at: usize, length: usize) -> Option<u64> {
+        let field = self.bytes.get(at..at.checked_add(length)?)?;
+        let digit = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+        Some(if self.little { field.iter().rev().fold(0, digit) } else { field.iter().fold(0, digit) })
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let (word, begin, head) = if self.big { (8, 8, 8) } else { (4, 4, 2) };
+        let first = self.number(begin, word).and_then(|at| usize::try_from(at).ok()).unwrap_or(usize::MAX);
+        let entry = |i: u64| {
+            let size = 4 + 2 * word;
+            let at = first.checked_add(head)?.checked_add(size.checked_mul(usize::try_from(i).ok()?)?)?;
+            let (tag, kind) = (self.number(at, 2)?, self.number(at + 2, 2)?);
+            Some(Entry { tag, kind, count: self.number(at + 4, word)?, value: at + 4 + word })
+        };
+        (0..self.number(first, head).unwrap_or_default()).map_while(entry).collect()
+    }
+}
+
+/// Text that is longer than the file: the crate would print a line of its own about it.
+fn too_long_a_text(bytes: &[u8]) -> Option<String> {
+    const TEXT: u64 = 2;
+    let of_text = |e: &Entry| e.kind == TEXT && e.count > bytes.len() as u64;
+    let Entry { tag, count, .. } = Directory::of(bytes).entries().into_iter().find(of_text)?;
+    Some(format!("tag {tag} is {count} bytes of text, and the file has {}", bytes.len()))
+}
+
 /// The same file, as if the numbers of its palette's colours were levels of grey; nothing for one without a palette.
 fn grey_instead(bytes: &[u8]) -> Option<Vec<u8>> {
-    const INTERPRETATION: u16 = 262;
-    let little = bytes.starts_with(b"II");
-    let half = |at: usize| {
-        let two = <[u8; 2]>::try_from(bytes.get(at..at.checked_add(2)?)?).ok()?;
-        Some(if little { u16::from_le_bytes(two) } else { u16::from_be_bytes(two) })
-    };
-    let four = <[u8; 4]>::try_from(bytes.get(4..8)?).ok()?;
-    let first = if little { u32::from_le_bytes(four) } else { u32::from_be_bytes(four) } as usize;
-    let entries = (0..usize::from(half(first)?)).map(|i| first + 2 + 12 * i);
-    let entry = entries.into_iter().find(|at| half(*at) == Some(INTERPRETATION))?;
-    (half(entry + 8)? == 3).then(|| {
+    const INTERPRETATION: u64 = 262;
+    let directory = Directory::of(bytes);
+    let entry = directory.entries().into_iter().find(|e| e.tag == INTERPRETATION)?;
+    (directory.number(entry.value, 2)? == 3).then(|| {
         let mut changed = bytes.to_vec();
-        let one = if little { 1_u16.to_le_bytes() } else { 1_u16.to_be_bytes() };
-        changed[entry + 8..entry + 10].copy_from_slice(&one);
+        let one = if directory.little { 1_u16.to_le_bytes() } else { 1_u16.to_be_bytes() };
+        changed[entry.value..entry.value + 2].copy_from_slice(&one);
         changed
     })
 }

@@ -78,6 +78,7 @@ fn every_kind_of_picture_is_read() {
         ("deep.tif", 1, &ramp, 0.0),
         ("real.tif", 1, &ramp, 0.01),
         ("palette.tif", 3, &colour, 20.0),
+        ("palette-big.tif", 3, &colour, 20.0),
         ("lzw.tif", 3, &colour, 0.0),
         ("deflate.tif", 3, &colour, 0.0),
         ("bilevel.tif", 1, &bilevel, 0.0),
@@ -93,6 +94,21 @@ fn every_kind_of_picture_is_read() {
         let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst <= off && found.len() == expected.len(), "{name}: {worst} off\n{found:?}");
         assert_eq!(p.is_deep(), ["deep.png", "deep.tif", "real.tif"].contains(&name), "{name}");
+    }
+}
+
+/// The crate for TIFF would print a line of its own about text that is longer than memory.
+#[test]
+fn text_longer_than_its_file_is_refused() {
+    for (name, offset, number) in [("palette.tif", 4, 2), ("palette-big.tif", 8, 8)] {
+        let mut bytes = sample(name);
+        let directory = usize::from(u16::from_le_bytes([bytes[offset], bytes[offset + 1]]));
+        // The first entry, behind the number of entries, becomes text of 2³⁰ − 1 bytes.
+        let entry = directory + number;
+        bytes[entry + 2] = 2;
+        bytes[entry + 4..entry + 8].copy_from_slice(&[255, 255, 255, 63]);
+        let error = Picture::decode(&bytes, name.as_ref(), &Limits::default()).unwrap_err().to_string();
+        assert!(error.contains("is 1073741823 bytes of text, and the file has"), "{name}: {error}");
     }
 }
 

@@ -68,6 +68,8 @@ impl BatchNorm2d {
             };
             let blend = |old: &State, new: Tensor| {
                 let old_value = old.value();
+                // Its type stays what it is, also where an input of F64 is looked at.
+                let new = new.cast(old_value.dtype());
                 old.set(&(&old_value + (new - &old_value) * &share));
             };
             blend(&self.running_mean, mean);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Number, at_least_zero,
+    Number, at_least_zero, lerp,
     memory::{Memory, STEP},
     moving,
 };
@@ -179,7 +179,7 @@ impl Options {
         for (name, p, mut g) in moving(model, gradients) {
             let mut theta = p.value();
             let (dtype, device) = (theta.dtype(), theta.device());
-            let state = memory.of(&kinds, &name, &p);
+            let state = memory.of(&kinds, 0.0, &name, &p);
             let t = state[0].value() + 1.0;
             state[0].set(&t);
             if self.maximize {
@@ -207,9 +207,4 @@ impl Options {
             p.set(&(theta - m * step_size.cast(dtype) / denominator));
         }
     }
-}
-
-/// `a + w(b − a)`, from the nearer end, as PyTorch's.
-fn lerp(a: &Tensor, b: &Tensor, w: f64) -> Tensor {
-    if w < 0.5 { a + (b - a) * w } else { b - (b - a) * (1.0 - w) }
 }

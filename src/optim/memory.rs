@@ -40,9 +40,9 @@ impl Memory {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// The state of a parameter; zeros when it is met for the first time.
+    /// The state of a parameter; `first` when it is met for the first time, and no steps.
     #[track_caller]
-    pub(super) fn of(&self, kinds: &[&'static str], name: &str, p: &Param) -> Vec<State> {
+    pub(super) fn of(&self, kinds: &[&'static str], first: f64, name: &str, p: &Param) -> Vec<State> {
         let mut all = self.lock();
         if let Some((_, made)) = all.get(&p.0.id) {
             return made.clone();
@@ -55,8 +55,10 @@ impl Memory {
                 .raise()
         }
         // Made for good also while a step is being recorded: it outlives the trace.
-        let made: Vec<State> =
-            unrecorded(|| kinds.iter().map(|k| State::new(Tensor::constant(&spec(k, p), 0))).collect());
+        let start = |kind: &&str| {
+            State::new(Tensor::constant(&spec(kind, p), if *kind == STEP { 0.0 } else { first }))
+        };
+        let made: Vec<State> = unrecorded(|| kinds.iter().map(start).collect());
         all.insert(p.0.id, (name.to_string(), made.clone()));
         made
     }

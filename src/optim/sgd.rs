@@ -41,6 +41,13 @@ pub struct Sgd {
     pub(super) memory: Arc<Memory>,
 }
 
+settings! { Sgd:
+    /// `μ`, 0 by default.
+    momentum "the momentum";
+    /// `λ`, 0 by default: adds `λθ` to the gradient.
+    weight_decay "the weight decay";
+}
+
 impl Sgd {
     /// With rate α: row A25's `θ ← θ − α·g`, to the bit.
     ///
@@ -60,18 +67,6 @@ impl Sgd {
         }
     }
 
-    /// `μ`, 0 by default.
-    ///
-    /// # Panics
-    /// When it is not a finite number ≥ 0.
-    #[must_use]
-    #[track_caller]
-    pub fn momentum(mut self, momentum: f64) -> Self {
-        at_least_zero("Sgd::momentum", "the momentum", momentum);
-        self.momentum = momentum;
-        self
-    }
-
     /// `τ`, 0 by default.
     ///
     /// # Panics
@@ -88,29 +83,10 @@ impl Sgd {
         self
     }
 
-    /// `λ`, 0 by default: adds `λθ` to the gradient.
-    ///
-    /// # Panics
-    /// When it is not a finite number ≥ 0.
-    #[must_use]
-    #[track_caller]
-    pub fn weight_decay(mut self, weight_decay: f64) -> Self {
-        at_least_zero("Sgd::weight_decay", "the weight decay", weight_decay);
-        self.weight_decay = weight_decay;
-        self
-    }
-
     /// Nesterov's momentum: look ahead by `μb`. It needs a momentum and no dampening, as PyTorch's.
     #[must_use]
     pub fn nesterov(mut self, nesterov: bool) -> Self {
         self.nesterov = nesterov;
-        self
-    }
-
-    /// Go up instead of down.
-    #[must_use]
-    pub fn maximize(mut self, maximize: bool) -> Self {
-        self.maximize = maximize;
         self
     }
 
@@ -142,7 +118,7 @@ impl Sgd {
                 g = g + &theta * self.weight_decay;
             }
             if self.momentum != 0.0 {
-                let state = self.memory.of(&kinds, &name, &p);
+                let state = self.memory.of(&kinds, 0.0, &name, &p);
                 let b = self.buffer(&state[0].value(), &g, state.get(1));
                 state[0].set(&b);
                 g = if self.nesterov { g + &b * self.momentum } else { b };

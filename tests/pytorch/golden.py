@@ -52,6 +52,7 @@ def steps(make, dtype, n=10):
 
 
 SGD, ADAM, ADAMW = torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW
+RMSPROP, ADAGRAD = torch.optim.RMSprop, torch.optim.Adagrad
 OPTIMISERS = [
     (SGD, dict(lr=0.1)),
     (SGD, dict(lr=0.1, momentum=0.9)),
@@ -63,6 +64,12 @@ OPTIMISERS = [
     (ADAM, dict(lr=0.1, maximize=True)),
     (ADAMW, dict(lr=0.1)),
     (ADAMW, dict(lr=0.3, betas=(0.8, 0.5), weight_decay=0.2, amsgrad=True)),
+    (RMSPROP, dict(lr=0.01)),
+    (RMSPROP, dict(lr=0.02, alpha=0.8, eps=1e-3, weight_decay=0.1, momentum=0.9, centered=True)),
+    (RMSPROP, dict(lr=0.01, momentum=0.5, maximize=True)),
+    (ADAGRAD, dict(lr=0.1)),
+    (ADAGRAD, dict(lr=0.3, lr_decay=0.1, weight_decay=0.1, initial_accumulator_value=0.5, eps=1e-3)),
+    (ADAGRAD, dict(lr=0.1, maximize=True)),
 ]
 rows = []
 for kind, settings in OPTIMISERS:

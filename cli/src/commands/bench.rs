@@ -42,7 +42,7 @@ struct Made<'a> {
 
 /// Measures, lists, or writes what other libraries are checked against.
 pub(crate) fn run(flags: &Bench, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
-    let config = defaults(global, None)?;
+    let config = defaults(global)?;
     if !matches!(config.device, DeviceName::Auto | DeviceName::Cpu) {
         let title = format!("`--device {}`: the benches measure the processor", config.device);
         return Err(Diagnostic::new(Exit::Usage, title).help("leave `--device` out"));

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use cotangent::nn::Summary;
 use serde_json::{Map, Value, json};
 
-use crate::config::keys::{KEYS, schema};
+use crate::config::keys::{KEYS, LAYERS, schema};
 use crate::config::layers::{Layers, leaves, origin};
 use crate::config::{Config, DataName};
 use crate::console::{Console, folded};
@@ -112,11 +112,10 @@ fn init(file: &Path, force: bool, console: &mut Console) -> Result<(), Diagnosti
         let value = default.map_or(" ".to_string(), |d| format!(" {d} "));
         let _ = writeln!(text, "# {name} ={value}# {}: {}", key.shape.words(), key.about);
     }
-    text.push_str(
-        "\n# A network layer by layer, instead of `model`:\n\
-         # [[layers]]\n# conv2d = { out = 16, kernel = 3, padding = 1 }\n# [[layers]]\n# act = \"relu\"\n\
-         # [[layers]]\n# max_pool2d = 2\n# [[layers]]\n# flatten = {}\n# [[layers]]\n# linear = {}\n",
-    );
+    text.push_str("\n# A network layer by layer, instead of `model`: each of these as often as needed.\n");
+    for (example, about) in LAYERS {
+        let _ = writeln!(text, "# [[layers]]\n# {example} # {about}");
+    }
     if file == Path::new("-") {
         return console.print(text.trim_end());
     }
@@ -197,6 +196,10 @@ fn keys(console: &mut Console) -> Result<(), Diagnostic> {
         let default = default_of(&defaults, key.name).map_or(String::new(), |d| format!(" = {d}"));
         console.print(&format!("{}{default}", key.name))?;
         console.print(&folded(&format!("    {}: {}", key.shape.words(), key.about), 4))?;
+    }
+    for (example, about) in LAYERS {
+        console.print(&format!("layers.{example}"))?;
+        console.print(&folded(&format!("    {about}"), 4))?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ Examples:
 
 /// Lists the devices.
 pub(crate) fn run(_: &Flags, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
-    let threads = machine::threads(defaults(global, None)?.threads);
+    let threads = machine::threads(defaults(global)?.threads);
     let cpu = machine::describe(&cotangent::Device::cpu(), threads);
     let cuda = "no: this program was built without CUDA kernels";
     if console.json() {

@@ -43,7 +43,7 @@ struct Report {
 
 /// Looks at the machine, and computes a few things whose results are known.
 pub(crate) fn run(global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
-    let config = defaults(global, None)?;
+    let config = defaults(global)?;
     // A device that is asked for and not there is what one comes here to learn.
     machine::device(config.device)?;
     let threads = machine::threads(config.threads);
@@ -112,7 +112,7 @@ fn gradients() -> Result<String, String> {
     let shape = [1, cotangent_mnist::ROWS, cotangent_mnist::COLS];
     let classes = cotangent_mnist::CLASSES;
     let found = model::build(ModelName::Lenet5, shape, classes, 0, 1)
-        .and_then(|(network, _)| compare_layers(&network, shape, classes, 0));
+        .and_then(|(network, _)| compare_layers(&network, &shape, classes, 0));
     let found = found.map_err(|e| e.title().to_string())?;
     match found.iter().find(|c| !c.is_ok()) {
         Some(c) => {

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
-use super::{named, place};
+use crate::config::LayerConfig;
 use crate::console::Console;
+use crate::data::{Outline, outline};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::flags::{Global, Gradcheck};
-use crate::gradients::{Comparison, compare_layers};
+use crate::gradients::{BATCH, Comparison, compare_layers};
 use crate::machine;
 use crate::model;
 
@@ -23,13 +24,20 @@ struct Line<'a> {
 
 /// Checks the derivatives of a network with random weights.
 pub(crate) fn run(flags: &Gradcheck, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
-    let name = named(global, &flags.model)?;
-    let (_, threads) = place(global)?;
-    let shape = [1, cotangent_mnist::ROWS, cotangent_mnist::COLS];
-    let classes = cotangent_mnist::CLASSES;
-    let found = machine::with_threads(threads, || {
-        let (network, _) = model::build(name, shape, classes, flags.seed, 1)?;
-        compare_layers(&network, shape, classes, flags.seed)
+    let layers = flags.network.layers(global)?;
+    let (mut config, _) = layers.merge()?;
+    machine::device(config.device)?;
+    // What is drawn anew at every call has no difference.
+    for layer in &mut config.layers {
+        if let LayerConfig::Dropout(dropout) = layer {
+            dropout.p = 0.0;
+        }
+    }
+    let found = machine::with_threads(machine::threads(config.threads), || {
+        let Outline { shape, classes, .. } = outline(&config.data, config.seed)?;
+        let place = |problem| layers.place(&problem);
+        let (network, _) = model::build_at(&(&config).into(), &shape, classes, flags.seed, BATCH, &place)?;
+        compare_layers(&network, &shape, classes, flags.seed)
     })?;
     if console.json() {
         for c in &found {

@@ -13,12 +13,11 @@ use serde_json::json;
 
 use super::{must_be_free, trained};
 use crate::checkpoint::{About, Checkpoint, Position};
-use crate::config::layers::Layers;
 use crate::console::Console;
 use crate::data::{self, Data};
 use crate::diagnostic::{Diagnostic, Exit, nearest};
 use crate::events::Status;
-use crate::flags::Global;
+use crate::flags::{Global, Network};
 use crate::machine;
 use crate::model::{self, Model};
 use crate::numerals::count;
@@ -38,18 +37,9 @@ const COUNTER: &str = "num_batches_tracked";
 pub(crate) struct Flags {
     /// Weights by name: safetensors, NPZ, or the initialisers of an ONNX file
     file: PathBuf,
-    /// The network they are of: lenet5, cnn, mlp, softmax, resnet18; or [[layers]] in --config
-    #[arg(long)]
-    model: Option<String>,
-    /// The examples it is for, as `train --data` takes them: their classes, sizes and normalisation
-    #[arg(long)]
-    data: Option<String>,
-    /// A TOML file of settings
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// A setting by its key; may be repeated
-    #[arg(short, long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    /// The network they are of, and the examples it is for: their classes, sizes and normalisation.
+    #[command(flatten)]
+    network: Network,
     /// Network, classes and normalisation are those of this run or checkpoint
     #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "data", "config", "set"])]
     like: Option<PathBuf>,
@@ -173,21 +163,9 @@ fn destined(flags: &Flags, global: &Global) -> Result<Destined, Diagnostic> {
         let about = About::new(config, isa().name(), classes, input_shape, normalisation);
         return Ok(Destined { about: About { features, ..about }, model, summary, rate });
     }
-    let mut layers = Layers::default();
-    if let Some(path) = &flags.config {
-        layers.file(path)?;
-    }
-    for assignment in &flags.set {
-        layers.set(assignment)?;
-    }
-    for (flag, key, value) in [("--model", "model", &flags.model), ("--data", "data.name", &flags.data)] {
-        if let Some(value) = value {
-            layers.flag(flag, key, value.as_str(), value)?;
-        }
-    }
+    let layers = flags.network.layers(global)?;
     let (mut config, _) = layers.merge()?;
-    let threads = machine::threads(global.threads.map_or(config.threads, |n| n as usize));
-    machine::with_threads(threads, || {
+    machine::with_threads(machine::threads(config.threads), || {
         let data = Data::load(&config.data, config.seed, None)?;
         config.model = model::suitable(config.model, &data.shape);
         let batch = config.data.batch.min(data::count(&data.train));

@@ -3,8 +3,9 @@
 use cotangent::nn::Summary;
 use serde::Serialize;
 
-use super::{defaults, named, trained};
+use super::trained;
 use crate::console::Console;
+use crate::data::{Outline, outline};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::flags::{self, Global};
 use crate::machine;
@@ -25,7 +26,7 @@ struct Layer<'a> {
 #[derive(Serialize)]
 struct Network<'a> {
     model: &'a str,
-    batch: u32,
+    batch: usize,
     layers: Vec<Layer<'a>>,
     parameters: usize,
     macs: u64,
@@ -38,29 +39,36 @@ pub(crate) fn run(
     global: &Global,
     console: &mut Console,
 ) -> Result<Exit, Diagnostic> {
-    let batch = flags.batch as usize;
+    let layers = flags.network.layers(global)?;
+    let (config, _) = layers.merge()?;
     // Nothing is computed, but a device that is not there is not passed over in silence.
-    machine::device(defaults(global, None)?.device)?;
-    let (name, summary) = match &flags.run {
-        Some(path) => {
-            let (_, checkpoint) = trained(path)?;
-            (checkpoint.about.config.model, model::restore(&checkpoint, batch)?.1)
+    machine::device(config.device)?;
+    let checkpoint = flags.run.as_ref().map(|path| Ok::<_, Diagnostic>(trained(path)?.1)).transpose()?;
+    let batch = flags.batch.map(|n| n as usize);
+    let (name, batch, summary) = match checkpoint {
+        Some(checkpoint) => {
+            let config = &checkpoint.about.config;
+            let batch = batch.unwrap_or(config.data.batch);
+            (config.model, batch, model::restore(&checkpoint, batch)?.1)
         }
         None => {
-            let name = named(global, &flags.model)?;
-            let shape = [1, cotangent_mnist::ROWS, cotangent_mnist::COLS];
-            (name, model::build(name, shape, cotangent_mnist::CLASSES, 0, batch)?.1)
+            let batch = batch.unwrap_or(config.data.batch);
+            let Outline { shape, classes, .. } = outline(&config.data, config.seed)?;
+            let architecture = (&config).into();
+            let place = |problem| layers.place(&problem);
+            let summary = model::outline(&architecture, &shape, classes, batch, &place)?;
+            (model::suitable(config.model, &shape), batch, summary)
         }
     };
     if console.json() {
-        console.print_json(&network(name.name(), flags.batch, &summary))?;
+        console.print_json(&network(name.name(), batch, &summary))?;
     } else {
         console.print(&summary.to_string())?;
     }
     Ok(Exit::Success)
 }
 
-fn network<'a>(model: &'a str, batch: u32, summary: &'a Summary) -> Network<'a> {
+fn network<'a>(model: &'a str, batch: usize, summary: &'a Summary) -> Network<'a> {
     let layers = summary.rows.iter().map(|row| Layer {
         path: &row.path,
         layer: &row.layer,

@@ -176,6 +176,9 @@ pub(crate) struct DataConfig {
     pub(crate) test: Option<PathBuf>,
     /// Examples in a step.
     pub(crate) batch: usize,
+    /// Short for the sampler shuffled, or cyclic; read as that, and never written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shuffle: Option<bool>,
     /// Their order: shuffled, cyclic, iid.
     pub(crate) sampler: SamplerName,
     /// Whether a last, shorter batch is left out.
@@ -225,6 +228,7 @@ impl DataConfig {
     pub(super) fn full() -> Self {
         DataConfig {
             path: Some("p".into()),
+            shuffle: Some(true),
             test: Some("p".into()),
             test_split: Some(0.2),
             fraction: Some(0.5),
@@ -250,6 +254,7 @@ impl Default for DataConfig {
             path: None,
             test: None,
             batch: 64,
+            shuffle: None,
             sampler: SamplerName::Shuffled,
             drop_last: false,
             val_split: 0.0,

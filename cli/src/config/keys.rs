@@ -65,6 +65,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("data.path", Text, "the path, where data.name is the kind alone"),
     key("data.test", Text, "test examples of the same kind that lie elsewhere"),
     key("data.batch", Count, "examples in a step"),
+    key("data.shuffle", Bool, "short for the sampler shuffled, or cyclic"),
     key("data.sampler", Names(&["shuffled", "cyclic", "iid"]), "the order of the examples"),
     key("data.drop_last", Bool, "leave out a last, shorter batch"),
     key("data.val_split", Number, "held out for validation: a share below 1, or a number"),
@@ -83,15 +84,22 @@ pub(crate) const KEYS: &[Key] = &[
     key("data.augment.shift", Count, "pixels by which a training picture is shifted at most"),
     key("data.augment.rotate", Number, "degrees by which it is turned at most"),
     key("data.augment.flip", Number, "how likely left and right change places"),
-    key("optim.name", Names(&["sgd", "momentum", "nesterov", "adam", "adamw"]), "the update rule"),
+    key(
+        "optim.name",
+        Names(&["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"]),
+        "the update rule",
+    ),
     key("optim.lr", Number, "learning rate; the highest, where a schedule moves it"),
-    key("optim.momentum", Number, "μ of momentum and nesterov"),
-    key("optim.dampening", Number, "τ of momentum"),
+    key("optim.momentum", Number, "μ of sgd, momentum, nesterov and rmsprop"),
+    key("optim.dampening", Number, "τ of sgd and momentum"),
     key("optim.betas", Numbers(Some(2)), "β₁ and β₂ of adam and adamw"),
-    key("optim.eps", Number, "ε of adam and adamw"),
+    key("optim.amsgrad", Bool, "of adam and adamw: divide by the largest mean of squares so far"),
+    key("optim.alpha", Number, "of rmsprop: how slowly the mean of squares forgets"),
+    key("optim.centered", Bool, "of rmsprop: divide by the deviation from the gradient's mean"),
+    key("optim.lr_decay", Number, "of adagrad: how fast the rate falls by itself"),
+    key("optim.initial_accumulator_value", Number, "of adagrad: what the sum of squares begins with"),
+    key("optim.eps", Number, "ε of adagrad, rmsprop, adam and adamw"),
     key("optim.weight_decay", Number, "λ"),
-    key("optim.clip_norm", Number, "largest norm of the gradient; 0 is no limit"),
-    key("optim.clip_value", Number, "largest number of the gradient; 0 is no limit"),
     key(
         "optim.schedule.name",
         Names(&["constant", "step", "multi-step", "exponential", "cosine", "linear", "one-cycle", "plateau"]),
@@ -102,12 +110,18 @@ pub(crate) const KEYS: &[Key] = &[
     key("optim.schedule.milestones", Counts(None), "of multi-step: epochs after which it changes"),
     key("optim.schedule.gamma", Number, "of step, multi-step, exponential: the factor"),
     key("optim.schedule.min_lr", Number, "of cosine and plateau: the lowest rate"),
-    key("optim.schedule.end_factor", Number, "of linear: the last rate over the first"),
+    key("optim.schedule.start_factor", Number, "of linear: the first rate over lr"),
+    key("optim.schedule.end_factor", Number, "of linear: the last rate over lr"),
     key("optim.schedule.pct_start", Number, "of one-cycle: the share in which it rises"),
     key("optim.schedule.div_factor", Number, "of one-cycle: lr over the first rate"),
     key("optim.schedule.final_div_factor", Number, "of one-cycle: the first rate over the last"),
+    key("optim.schedule.anneal", Names(&["cosine", "linear"]), "of one-cycle: the way between two rates"),
+    key("optim.schedule.three_phase", Bool, "of one-cycle: down as fast as up, then further"),
     key("optim.schedule.factor", Number, "of plateau: the factor of a change"),
     key("optim.schedule.patience", Count, "of plateau: epochs to wait for a better loss"),
+    key("optim.schedule.threshold", Number, "of plateau: how much lower is better"),
+    key("optim.schedule.threshold_mode", Names(&["rel", "abs"]), "of plateau: a share, or a difference"),
+    key("optim.schedule.cooldown", Count, "of plateau: epochs after a change that do not count"),
     key("train.epochs", Count, "passes over the training examples"),
     key("train.patience", Count, "stop after so many epochs without a better one; 0 is never"),
     key(
@@ -117,14 +131,32 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("train.class_weights", Weights, "\"balanced\", or a number for each class"),
     key("train.label_smoothing", Number, "how much of a target is spread over all classes"),
+    key("train.clip_norm", Number, "largest norm of the gradient; 0 is no limit"),
+    key("train.clip_value", Number, "largest number of the gradient; 0 is no limit"),
     key("log.every", Count, "steps between two rows of steps.csv"),
     key("log.plots", Bool, "draw plots and report.html at the end"),
     key("log.tensorboard", Bool, "write TensorBoard events"),
-    key(
-        "layers",
-        Layers,
-        "[[layers]]: conv2d, linear, max_pool2d, avg_pool2d, batch_norm2d, dropout, flatten, act",
+    key("layers", Layers, "the network, layer by layer, instead of model; each is one of the following"),
+];
+
+/// What may stand in `[[layers]]`: an example, and everything that can be said of such a layer. In this order they are
+/// a network.
+pub(crate) const LAYERS: &[(&str, &str)] = &[
+    (
+        "conv2d = { out = 16, kernel = 3, padding = 1 }",
+        "also stride, dilation, groups, bias; padding is a number, [height, width], [[top, bottom], [left, right]] or \
+         \"same\"",
     ),
+    ("batch_norm2d = {}", "eps = 1e-5, momentum = 0.1"),
+    ("act = \"relu\"", "relu, sigmoid or tanh"),
+    ("max_pool2d = 2", "or kernel, stride, padding, dilation, ceil_mode; {} takes the whole picture"),
+    (
+        "avg_pool2d = {}",
+        "or kernel, stride, padding, ceil_mode, count_include_pad; {} takes the whole picture",
+    ),
+    ("flatten = {}", "pictures to features, before the first linear"),
+    ("dropout = 0.5", "how likely a number is 0 while training"),
+    ("linear = {}", "one output for each class, as the last layer must have; before it 120, or out, bias"),
 ];
 
 impl Shape {
@@ -177,12 +209,20 @@ fn layer() -> Value {
     };
     let table = |properties: Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
     let brief = |brief: Value, table: Value| json!({ "oneOf": [brief, table] });
-    let pool = || {
-        let sizes = json!({ "kernel": sides(1), "stride": sides(1), "padding": sides(0) });
+    let flag = || json!({ "type": "boolean" });
+    let pool = |own: &str, value: Value| {
+        let sizes = json!({
+            "kernel": sides(1), "stride": sides(1), "padding": sides(0), "ceil_mode": flag(), own: value,
+        });
         brief(count(), table(sizes, &[]))
     };
+    let zeros = json!({ "type": "integer", "minimum": 0 });
+    let edges = json!({ "oneOf": [
+        { "enum": ["same", "valid"] }, zeros, { "type": "array", "items": sides(0), "minItems": 2, "maxItems": 2 },
+    ] });
     let conv = json!({
-        "out": count(), "kernel": sides(1), "stride": sides(1), "padding": sides(0), "bias": { "type": "boolean" },
+        "out": count(), "kernel": sides(1), "stride": sides(1), "padding": edges, "dilation": sides(1),
+        "groups": count(), "bias": flag(),
     });
     let share = json!({ "type": "number", "minimum": 0, "exclusiveMaximum": 1 });
     json!({
@@ -192,9 +232,9 @@ fn layer() -> Value {
         "additionalProperties": false,
         "properties": {
             "conv2d": table(conv, &["out", "kernel"]),
-            "linear": brief(count(), table(json!({ "out": count() }), &[])),
-            "max_pool2d": pool(),
-            "avg_pool2d": pool(),
+            "linear": brief(count(), table(json!({ "out": count(), "bias": flag() }), &[])),
+            "max_pool2d": pool("dilation", sides(1)),
+            "avg_pool2d": pool("count_include_pad", flag()),
             "batch_norm2d": table(json!({ "eps": { "type": "number" }, "momentum": { "type": "number" } }), &[]),
             "dropout": brief(share.clone(), table(json!({ "p": share }), &[])),
             "flatten": table(json!({}), &[]),
@@ -245,6 +285,34 @@ mod tests {
         let mut known = known_keys();
         known.sort_unstable();
         assert_eq!(listed, known);
+    }
+
+    #[test]
+    fn every_example_of_a_layer_is_one_and_says_all_of_it() {
+        let layer = &schema()["properties"]["layers"]["items"]["properties"];
+        let mut kinds = Vec::new();
+        for (example, about) in LAYERS {
+            let table: toml::Table = example.parse().unwrap();
+            toml::from_str::<super::super::LayerConfig>(example).unwrap();
+            let kind = table.keys().next().unwrap().clone();
+            let schema = &layer[&kind];
+            let properties = &schema["oneOf"].get(1).unwrap_or(schema)["properties"];
+            for setting in properties.as_object().into_iter().flat_map(|all| all.keys()) {
+                assert!(
+                    example.contains(setting) || about.contains(setting) || kind == "dropout",
+                    "{kind}: {setting}"
+                );
+            }
+            kinds.push(kind);
+        }
+        let network: String = LAYERS.iter().map(|(example, _)| format!("[[layers]]\n{example}\n")).collect();
+        let mut layers = super::super::layers::Layers::default();
+        layers.text("x.toml", network).unwrap();
+        crate::model::build(&layers.merge().unwrap().0, [1, 28, 28], 10, 0, 2).unwrap();
+        let mut known: Vec<&String> = layer.as_object().unwrap().keys().collect();
+        known.sort();
+        kinds.sort();
+        assert_eq!(kinds.iter().collect::<Vec<_>>(), known);
     }
 
     #[test]

@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{KEYS, Shape};
 use super::{
-    Activation, BestName, ClassWeights, Config, DataConfig, LayerConfig, OptimConfig, OptimName, PRESETS,
-    Problem, ScheduleConfig, ScheduleName, TrainConfig,
+    Activation, BestName, ClassWeights, Config, DataConfig, LayerConfig, OptimConfig, PRESETS, Problem,
+    SamplerName, TrainConfig,
 };
 use crate::diagnostic::{Diagnostic, Exit, Place, nearest};
 use crate::download::PUBLIC;
@@ -95,8 +95,16 @@ impl Layers {
             return Err(fail(Some(s.value.clone()), NO_TABLE, &spans));
         }
         toml::from_str::<Config>(&text).map_err(|e| fail(e.span(), e.message(), &spans))?;
-        let table =
+        let mut table =
             toml::from_str(&text).map_err(|e: toml::de::Error| fail(e.span(), e.message(), &spans))?;
+        if let (Some(s), true) = (spans.get("data.shuffle"), spans.contains_key("data.sampler")) {
+            return Err(fail(
+                Some(s.key.clone()),
+                "`data.sampler` is set too: leave one of the two out",
+                &spans,
+            ));
+        }
+        name_sampler(&mut table, &mut spans);
         self.0.push(Layer { origin: name.into(), name: name.into(), text, table, spans });
         Ok(())
     }
@@ -168,7 +176,7 @@ impl Layers {
         for part in key.iter().rev() {
             tree = toml::Value::Table(toml::Table::from_iter([(part.to_string(), tree)]));
         }
-        let toml::Value::Table(table) = tree else { unreachable!("a key has at least one part") };
+        let toml::Value::Table(mut table) = tree else { unreachable!("a key has at least one part") };
         let fail = |message: &str| {
             let unknown = message.starts_with("unknown field");
             let span = if unknown { written.key.clone() } else { written.value.clone() };
@@ -178,6 +186,7 @@ impl Layers {
             return Err(fail(NO_TABLE));
         }
         Config::from_table(&table).map_err(|error| fail(error.message()))?;
+        name_sampler(&mut table, &mut spans);
         self.0.push(Layer { origin: origin.into(), name, text, table, spans });
         Ok(())
     }
@@ -223,6 +232,17 @@ impl Layers {
                 label: String::new(),
             }),
         }
+    }
+}
+
+/// Takes `data.shuffle` for the sampler that it is short for.
+fn name_sampler(table: &mut toml::Table, spans: &mut BTreeMap<String, Spans>) {
+    let Some(data) = table.get_mut("data").and_then(toml::Value::as_table_mut) else { return };
+    let Some(on) = data.remove("shuffle") else { return };
+    let sampler = if on.as_bool() == Some(false) { SamplerName::Cyclic } else { SamplerName::Shuffled };
+    data.insert("sampler".into(), sampler.name().into());
+    if let Some(written) = spans.get("data.shuffle").cloned() {
+        spans.insert("data.sampler".into(), written);
     }
 }
 
@@ -326,36 +346,13 @@ fn overlay(prefix: &str, base: &mut toml::Table, over: &toml::Table, origin: &st
 pub(crate) fn known_keys() -> Vec<String> {
     let full = Config {
         preset: "quick".into(),
-        optim: OptimConfig {
-            name: OptimName::Adam,
-            lr: Some(0.0),
-            momentum: Some(0.0),
-            dampening: Some(0.0),
-            betas: Some([0.0; 2]),
-            eps: Some(0.0),
-            weight_decay: Some(0.0),
-            clip_norm: 0.0,
-            clip_value: 1.0,
-            schedule: ScheduleConfig {
-                name: ScheduleName::Step,
-                warmup_steps: 0,
-                step_epochs: Some(0),
-                milestones: Some(Vec::new()),
-                gamma: Some(0.0),
-                min_lr: Some(0.0),
-                end_factor: Some(0.0),
-                pct_start: Some(0.0),
-                div_factor: Some(0.0),
-                final_div_factor: Some(0.0),
-                factor: Some(0.0),
-                patience: Some(0),
-            },
-        },
+        optim: OptimConfig::full(),
         layers: vec![LayerConfig::Act(Activation::Relu)],
         train: TrainConfig {
             best: BestName::Accuracy,
             class_weights: Some(ClassWeights::Balanced),
             label_smoothing: 0.1,
+            clip_value: 1.0,
             ..TrainConfig::default()
         },
         data: DataConfig::full(),
@@ -468,14 +465,13 @@ fn explain(message: &str, key: &str, place: impl FnOnce(String) -> Place) -> Dia
 }
 
 /// Keys as people know them from other programs.
-const ELSEWHERE: [(&str, &str); 9] = [
+const ELSEWHERE: [(&str, &str); 8] = [
     ("batch_size", "data.batch"),
     ("dataset", "data.name"),
     ("early_stopping", "train.patience"),
     ("learning_rate", "optim.lr"),
     ("optimizer", "optim.name"),
     ("scheduler", "optim.schedule"),
-    ("shuffle", "data.sampler"),
     ("validation_split", "data.val_split"),
     ("workers", "threads"),
 ];
@@ -529,7 +525,7 @@ fn meaning(message: &str, key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DataName, DeviceName, Kind, Optimizer, Schedule};
+    use super::super::{DataName, DeviceName, Kind, ScheduleName};
     use super::*;
 
     fn merged(file: &str, sets: &[&str]) -> Result<(Config, Origins), Diagnostic> {
@@ -650,18 +646,24 @@ mod tests {
         let (config, _) = merged("", &sets).unwrap();
         assert_eq!(config.device, DeviceName::Cpu);
         assert_eq!(config.data.name, DataName::Files(Kind::Idx, "x y".into()));
-        let adam = Optimizer::Adam { betas: [0.8, 0.9], eps: 1e-8, weight_decay: 0.0, decoupled: false };
-        assert_eq!(config.optim.optimizer(), adam);
+        let OptimConfig { betas, eps, weight_decay, amsgrad, .. } = config.optim;
+        assert_eq!((betas, eps), (Some([0.8, 0.9]), Some(1e-8)));
+        assert_eq!((weight_decay, amsgrad, config.optim.momentum), (Some(0.0), Some(false), None));
     }
 
     #[test]
     fn a_schedule_is_a_name_or_a_table_and_either_merges() {
         let (config, _) = merged("optim.schedule = { name = \"step\", gamma = 0.5 }", &[]).unwrap();
-        assert_eq!(config.optim.schedule.schedule(), Schedule::Step { epochs: 5, gamma: 0.5 });
+        let schedule = &config.optim.schedule;
+        assert_eq!(
+            (schedule.name, schedule.step_epochs, schedule.gamma),
+            (ScheduleName::Step, Some(5), Some(0.5))
+        );
         // A name alone replaces the whole table below it.
         let file = "optim.schedule = { name = \"step\", gamma = 0.5 }";
         let (config, _) = merged(file, &["optim.schedule=cosine"]).unwrap();
-        assert_eq!(config.optim.schedule.schedule(), Schedule::Cosine { min_lr: 0.0 });
+        let schedule = &config.optim.schedule;
+        assert_eq!((schedule.name, schedule.min_lr, schedule.gamma), (ScheduleName::Cosine, Some(0.0), None));
         // A setting goes with the name below it.
         let (config, origins) =
             merged("optim.schedule = \"cosine\"", &["optim.schedule.warmup_steps=100"]).unwrap();
@@ -741,13 +743,19 @@ mod tests {
             ("threads=100000", "at most 1024"),
             ("optim.momentum=1", "below 1"),
             ("optim.weight_decay=-1", "0 or more"),
-            ("optim.clip_norm=inf", "finite"),
+            ("train.clip_norm=inf", "finite"),
             ("optim.schedule={name='step',step_epochs=0}", "at least 1"),
             ("optim.schedule={name='step',gamma=2}", "at most 1"),
             ("optim.schedule={name='cosine',min_lr=9}", "the learning rate"),
             ("optim.schedule={name='one-cycle',pct_start=1}", "below 1"),
             ("optim.schedule={name='one-cycle',div_factor=0}", "at least 1"),
             ("optim.schedule={name='one-cycle',warmup_steps=5}", "warms up by itself"),
+            ("optim.schedule={name='one-cycle',pct_start=0.6,three_phase=true}", "at most 0.5"),
+            ("optim.schedule={name='linear',start_factor=0}", "above 0"),
+            ("optim={name='rmsprop',alpha=1}", "below 1"),
+            ("optim={name='adagrad',lr_decay=-1}", "0 or more"),
+            ("optim={name='adagrad',initial_accumulator_value=inf}", "0 or more"),
+            ("optim={name='adagrad',eps=0}", "above 0"),
         ];
         for (set, expected) in cases {
             let text = refused("", &[set]);
@@ -756,6 +764,48 @@ mod tests {
         }
         let text = refused("[data]\nbatch = 0\n", &[]);
         assert!(text.contains(" --> my.toml:2:9"), "{text}");
+    }
+
+    #[test]
+    fn shuffle_is_short_for_a_sampler() {
+        let (config, origins) = merged("data.shuffle = false", &[]).unwrap();
+        assert_eq!((config.data.sampler, config.data.shuffle), (SamplerName::Cyclic, None));
+        assert_eq!(origins["data.sampler"], "my.toml");
+        // What is written later goes over it, whichever of the two it is.
+        let (config, _) = merged("data.shuffle = false", &["data.sampler=iid"]).unwrap();
+        assert_eq!(config.data.sampler, SamplerName::Iid);
+        let (config, origins) = merged("data.sampler = \"iid\"", &["data.shuffle=true"]).unwrap();
+        assert_eq!(config.data.sampler, SamplerName::Shuffled);
+        assert_eq!(origins["data.sampler"], "--set");
+        let text = refused("[data]\nshuffle = true\nsampler = \"iid\"\n", &[]);
+        assert!(text.contains(" --> my.toml:2:1") && text.contains("leave one of the two out"), "{text}");
+    }
+
+    #[test]
+    fn every_rule_and_schedule_has_defaults_that_pass() {
+        let Shape::Names(rules) = KEYS.iter().find(|k| k.name == "optim.name").unwrap().shape else {
+            panic!()
+        };
+        let Shape::Names(schedules) = KEYS.iter().find(|k| k.name == "optim.schedule.name").unwrap().shape
+        else {
+            panic!()
+        };
+        for (rule, schedule) in rules.iter().flat_map(|r| schedules.iter().map(move |s| (r, s))) {
+            let table = match *schedule {
+                "multi-step" => "{name='multi-step',milestones=[2]}",
+                other => other,
+            };
+            let sets =
+                [format!("optim.name={rule}"), format!("optim.schedule={table}"), "data.val_split=9".into()];
+            let (config, _) = merged("", &sets.each_ref().map(String::as_str)).unwrap();
+            let mut again = config.clone();
+            again.resolve().unwrap();
+            assert_eq!(config, again, "{rule} {schedule}");
+        }
+        // As in PyTorch, SGD has the momentum that it is given.
+        let (config, _) = merged("", &["optim.name=sgd", "optim.momentum=0.9"]).unwrap();
+        assert_eq!((config.optim.momentum, config.optim.dampening), (Some(0.9), Some(0.0)));
+        assert_eq!(merged("", &["optim.name=sgd"]).unwrap().0.optim.momentum, Some(0.0));
     }
 
     #[test]

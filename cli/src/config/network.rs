@@ -3,8 +3,9 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use cotangent::ops::{Padding, Pool, Rounding};
 use serde::de::value::MapAccessDeserializer;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 names! {
     /// An activation.
@@ -58,6 +59,83 @@ impl<'de> Deserialize<'de> for Sides {
     }
 }
 
+/// Zeros around a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edges {
+    /// As many as keep its size.
+    Same,
+    /// Above and below, left and right.
+    Zeros([[usize; 2]; 2]),
+}
+
+impl Edges {
+    fn is_none(&self) -> bool {
+        *self == Edges::Zeros([[0; 2]; 2])
+    }
+}
+
+impl Edges {
+    /// Zeros (before, after) each axis, for such a kernel; of an odd number that keeps the size, one more comes after.
+    pub(crate) fn zeros(self, kernel: Sides, dilation: Sides) -> [[usize; 2]; 2] {
+        match self {
+            Edges::Zeros(zeros) => zeros,
+            Edges::Same => [0, 1].map(|a| {
+                let total = dilation.0[a] * (kernel.0[a] - 1);
+                [total / 2, total - total / 2]
+            }),
+        }
+    }
+}
+
+impl From<Edges> for Padding {
+    fn from(edges: Edges) -> Self {
+        match edges {
+            Edges::Same => Padding::Same,
+            Edges::Zeros(zeros) => Padding::Zeros(zeros),
+        }
+    }
+}
+
+impl Serialize for Edges {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Edges::Same => serializer.serialize_str("same"),
+            Edges::Zeros([[a, b], [c, d]]) if a == b && c == d => [a, c].serialize(serializer),
+            Edges::Zeros(zeros) => zeros.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Edges {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> serde::de::Visitor<'de> for Either {
+            type Value = Edges;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number, two in brackets, [[top, bottom], [left, right]] or \"same\"")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Edges, E> {
+                match text {
+                    "same" => Ok(Edges::Same),
+                    "valid" => Ok(Edges::Zeros([[0; 2]; 2])),
+                    other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),
+                }
+            }
+            fn visit_i64<E: serde::de::Error>(self, n: i64) -> Result<Edges, E> {
+                let wrong = |_| E::invalid_value(serde::de::Unexpected::Signed(n), &self);
+                usize::try_from(n).map(|n| Edges::Zeros([[n; 2]; 2])).map_err(wrong)
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, seq: A) -> Result<Edges, A::Error> {
+                // One number for an axis is as many on either side.
+                let axes = Vec::<Sides>::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))?;
+                let wrong = |axes: Vec<Sides>| serde::de::Error::invalid_length(axes.len(), &self);
+                <[Sides; 2]>::try_from(axes).map(|axes| Edges::Zeros(axes.map(|s| s.0))).map_err(wrong)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
 /// A layer of a network: a table with its kind as the only key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,20 +174,50 @@ pub(crate) struct Conv2dConfig {
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub(crate) stride: Sides,
     /// Zeros around the picture.
-    #[serde(default = "none", skip_serializing_if = "is_none")]
-    pub(crate) padding: Sides,
+    #[serde(default = "none", skip_serializing_if = "Edges::is_none")]
+    pub(crate) padding: Edges,
+    /// The step between a window's cells.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub(crate) dilation: Sides,
+    /// Groups of channels that do not see each other; as many as channels is depthwise.
+    #[serde(default = "single", skip_serializing_if = "is_single")]
+    pub(crate) groups: usize,
     /// Whether there is a bias.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub(crate) bias: bool,
 }
 
+impl Conv2dConfig {
+    /// Such filters, one step apart, without padding.
+    pub(crate) fn new(out: usize, kernel: usize) -> Self {
+        Conv2dConfig {
+            out,
+            kernel: Sides([kernel; 2]),
+            stride: one(),
+            padding: none(),
+            dilation: one(),
+            groups: single(),
+            bias: yes(),
+        }
+    }
+}
+
 /// Of `linear`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LinearConfig {
     /// Outputs; left open, one for each class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) out: Option<usize>,
+    /// Whether there is a bias.
+    #[serde(skip_serializing_if = "is_yes")]
+    pub(crate) bias: bool,
+}
+
+impl Default for LinearConfig {
+    fn default() -> Self {
+        LinearConfig { out: None, bias: true }
+    }
 }
 
 /// Of `max_pool2d` and `avg_pool2d`.
@@ -125,6 +233,28 @@ pub(crate) struct PoolConfig {
     /// Cells around the picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) padding: Option<Sides>,
+    /// The step between a window's cells; of `max_pool2d`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dilation: Option<Sides>,
+    /// Whether a last window may run over the edge.
+    #[serde(skip_serializing_if = "is_no")]
+    pub(crate) ceil_mode: bool,
+    /// Whether cells around the picture count in a mean; of `avg_pool2d`; they do, if left open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) count_include_pad: Option<bool>,
+}
+
+impl PoolConfig {
+    /// How it slides over such pictures.
+    pub(crate) fn pool(&self, picture: [usize; 2]) -> Pool {
+        let kernel = self.kernel.map_or(picture, |k| k.0);
+        Pool::new(kernel)
+            .stride(self.stride.map_or(kernel, |s| s.0))
+            .padding(self.padding.map_or([0, 0], |p| p.0))
+            .dilation(self.dilation.map_or([1, 1], |d| d.0))
+            .rounding(if self.ceil_mode { Rounding::Ceil } else { Rounding::Floor })
+            .count_include_pad(self.count_include_pad.unwrap_or(true))
+    }
 }
 
 /// Of `batch_norm2d`.
@@ -168,17 +298,23 @@ fn one() -> Sides {
 fn is_one(s: &Sides) -> bool {
     *s == one()
 }
-fn none() -> Sides {
-    Sides([0, 0])
+fn none() -> Edges {
+    Edges::Zeros([[0; 2]; 2])
 }
-fn is_none(s: &Sides) -> bool {
-    *s == none()
+fn single() -> usize {
+    1
+}
+fn is_single(n: &usize) -> bool {
+    *n == 1
 }
 fn yes() -> bool {
     true
 }
 fn is_yes(b: &bool) -> bool {
     *b
+}
+fn is_no(b: &bool) -> bool {
+    !*b
 }
 
 /// What may be written as one number.
@@ -195,7 +331,7 @@ fn count(x: f64) -> Option<usize> {
 impl Brief for LinearConfig {
     const EXPECTED: &'static str = "a whole number of outputs, or a table";
     fn number(x: f64) -> Option<Self> {
-        count(x).map(|n| LinearConfig { out: Some(n) })
+        count(x).map(|n| LinearConfig { out: Some(n), ..LinearConfig::default() })
     }
 }
 impl Brief for PoolConfig {
