@@ -77,7 +77,8 @@ pub fn start(root: &Path, port: Option<u16>, network: Arc<dyn Network>) -> io::R
         let site = Site { root: root.to_path_buf(), network: network.clone() };
         let server = Server::new(move |request| site.answer(request))
             .bind((Ipv4Addr::LOCALHOST, port))
-            .with_global_timeout(Duration::from_secs(120))
+            // Whoever says nothing for so long makes room for others.
+            .with_global_timeout(Duration::from_secs(20))
             .with_max_concurrent_connections(64);
         match server.spawn() {
             Ok(_) => return Ok(Listening { address: format!("http://127.0.0.1:{port}/"), port }),

@@ -78,7 +78,7 @@ struct Compare {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
     /// The first step size on single examples; else a cautious one, from an estimate of the curvature
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "RATE")]
     rate: Option<f64>,
     /// How step sizes go on: constant, harmonic α/(1 + epoch), root α/√(1 + epoch)
     #[arg(long, value_name = "NAME", default_value = "harmonic")]
