@@ -767,6 +767,15 @@ mod tests {
     }
 
     #[test]
+    fn the_readmes_file_is_one() {
+        let readme = include_str!("../../../README.md");
+        let file = readme.split("```toml\n").find(|block| block.contains("[[layers]]")).unwrap();
+        let (config, _) = merged(file.split("```").next().unwrap(), &[]).unwrap();
+        let built = crate::model::build(&config, [3, 64, 64], 2, 0, 2).unwrap();
+        assert_eq!((config.layers.len(), built.1.parameters), (6, 448 + 32 + 16 * 16 * 16 * 2 + 2));
+    }
+
+    #[test]
     fn shuffle_is_short_for_a_sampler() {
         let (config, origins) = merged("data.shuffle = false", &[]).unwrap();
         assert_eq!((config.data.sampler, config.data.shuffle), (SamplerName::Cyclic, None));
