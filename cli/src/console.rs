@@ -123,6 +123,49 @@ pub(crate) enum Verbosity {
     Normal,
     /// Details too.
     Verbose,
+    /// And the steps between.
+    Trace,
+}
+
+/// The variable that says how much is said, where no flag does.
+const LOG: &str = "COTANGENT_LOG";
+
+impl Verbosity {
+    /// As the flags ask, or else the environment.
+    pub(crate) fn asked(flags: &Global) -> Result<Self, Diagnostic> {
+        match (flags.quiet, flags.verbose) {
+            (true, _) => Ok(Verbosity::Quiet),
+            (false, 0) => std::env::var_os(LOG).map_or(Ok(Verbosity::Normal), |text| {
+                let text = text.to_string_lossy();
+                Self::logged(&text).ok_or_else(|| {
+                    let title = format!("{LOG} is `{text}`, which is no level of a log");
+                    let help = "one of off, error, warn, info, debug, trace, such as `cotangent=debug`";
+                    Diagnostic::new(Exit::Usage, title).help(help)
+                })
+            }),
+            (false, 1) => Ok(Verbosity::Verbose),
+            (false, _) => Ok(Verbosity::Trace),
+        }
+    }
+
+    /// Of `debug`, `cotangent=debug`, or several of these between commas; those of other programs are passed over.
+    fn logged(text: &str) -> Option<Self> {
+        let mut found = Verbosity::Normal;
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            let (program, level) = word.split_once('=').unwrap_or(("cotangent", word));
+            let level = match level.trim().to_ascii_lowercase().as_str() {
+                "off" | "error" | "warn" => Verbosity::Quiet,
+                "info" => Verbosity::Normal,
+                "debug" => Verbosity::Verbose,
+                "trace" => Verbosity::Trace,
+                _ => return None,
+            };
+            if program.trim() == "cotangent" {
+                found = level;
+            }
+        }
+        Some(found)
+    }
 }
 
 /// The streams of one command.
@@ -142,12 +185,7 @@ pub(crate) struct Console {
 
 impl Console {
     /// The process's own streams, as the flags ask.
-    pub(crate) fn new(flags: &Global) -> Self {
-        let verbosity = match (flags.quiet, flags.verbose) {
-            (true, _) => Verbosity::Quiet,
-            (false, 0) => Verbosity::Normal,
-            (false, _) => Verbosity::Verbose,
-        };
+    pub(crate) fn new(flags: &Global, verbosity: Verbosity) -> Self {
         let events = flags.json.then(|| Box::new(io::stdout()) as Box<dyn Write + Send>);
         Console {
             verbosity,
@@ -191,6 +229,13 @@ impl Console {
     /// The bar is gone.
     pub(crate) fn detach(&mut self) {
         self.bar = None;
+    }
+
+    /// What comes with every few steps; not in the log, as `steps.csv` has it.
+    pub(crate) fn trace(&mut self, text: &str) {
+        if self.verbosity >= Verbosity::Trace {
+            self.write(Verbosity::Trace, text);
+        }
     }
 
     /// Details.
@@ -351,6 +396,22 @@ mod tests {
             assert_eq!(words, ["detail", "line", "end"]);
         }
         fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn the_environment_names_levels_as_logs_do() {
+        for (text, level) in [
+            ("", Some(Verbosity::Normal)),
+            ("debug", Some(Verbosity::Verbose)),
+            ("cotangent=TRACE", Some(Verbosity::Trace)),
+            ("hyper=trace, cotangent=warn", Some(Verbosity::Quiet)),
+            ("info,cotangent=debug", Some(Verbosity::Verbose)),
+            ("hyper=debug", Some(Verbosity::Normal)),
+            ("loud", None),
+            ("cotangent=", None),
+        ] {
+            assert_eq!(Verbosity::logged(text), level, "{text}");
+        }
     }
 
     #[test]

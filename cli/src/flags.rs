@@ -101,7 +101,7 @@ pub(crate) struct Global {
     /// Say less: `train` shows only its final line
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Show more, such as where every setting came from
+    /// Show more, such as where every setting came from; twice, steps too. COTANGENT_LOG=debug and =trace are the same
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     /// When to use colours: auto, always, never

@@ -35,7 +35,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
-use crate::console::{Console, narrowed};
+use crate::console::{Console, Verbosity, narrowed};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::flags::{Cli, Color, Command};
 
@@ -66,8 +66,9 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
         }
     };
-    let mut console = Console::new(&cli.global);
-    let exit = run(&cli, &mut console).unwrap_or_else(|found| {
+    let verbosity = Verbosity::asked(&cli.global);
+    let mut console = Console::new(&cli.global, *verbosity.as_ref().unwrap_or(&Verbosity::Normal));
+    let exit = verbosity.and_then(|_| run(&cli, &mut console)).unwrap_or_else(|found| {
         console.complain(&found);
         found.exit()
     });

@@ -16,7 +16,7 @@ use crate::console::Console;
 use crate::data::{Data, count};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::evaluation::{CHUNK, Evaluation, Evaluator};
-use crate::events::{Event, Figures, RunEnd, RunStart, Saved, Status};
+use crate::events::{Event, Figures, RunEnd, RunStart, Saved, Status, Stride};
 use crate::machine;
 use crate::model::{self, Model};
 use crate::numerals::{self, duration, percent};
@@ -319,6 +319,10 @@ impl<'c> Trainer<'c> {
         let (step, epoch, correct) = (position.step, position.epoch + 1, correct as u64);
         let pace = Pace { step, epoch, lr, loss, correct, examples };
         if let Some(stride) = self.parts.chronicle.step(&self.parts.folder, pace)? {
+            let Stride { acc, examples_per_second: speed, .. } = stride;
+            let (acc, speed) = (percent(acc), numerals::count(speed as u64));
+            self.console
+                .trace(&format!("  step {step}  loss {loss:.4}  acc {acc}  rate {lr:.3e}  {speed} img/s"));
             self.console.event(&Event::Step(stride));
         }
         Ok(())
