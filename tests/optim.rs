@@ -208,6 +208,28 @@ fn the_first_momentum_is_the_gradient_also_of_a_late_parameter() {
     close(&m[0].value().to_vec::<f64>(), &[1.0 - 1.0 - 1.4, -2.0 - 1.0 - 1.4], 1e-15);
 }
 
+/// A clone shares what is remembered, so its options must remember the same.
+#[test]
+fn a_clone_that_remembers_something_else_is_refused() {
+    let w = Param::new(Tensor::from([1.0, 2.0]));
+    let step = |o: &dyn Optimizer| attempt(|| o.step(&w, &w.get().square().sum().backward()));
+    let rmsprop = RmsProp::new(0.1);
+    step(&rmsprop).unwrap();
+    let before = (bits(std::slice::from_ref(&w)), rmsprop.state()[0].1.to_vec::<f64>());
+    for other in [rmsprop.clone().momentum(0.9), rmsprop.clone().centered(true)] {
+        let error = step(&other).unwrap_err().to_string();
+        assert!(error.contains("square_avg") && error.contains("a new optimiser"), "{error}");
+    }
+    assert_eq!(before, (bits(std::slice::from_ref(&w)), rmsprop.state()[0].1.to_vec::<f64>()));
+    step(&rmsprop.clone().eps(0.1)).unwrap();
+    let (sgd, adam) = (Sgd::new(0.1), Adam::new(0.1));
+    step(&sgd).unwrap();
+    // Plain SGD remembers nothing, so there is nothing to mistake.
+    step(&sgd.clone().momentum(0.9)).unwrap();
+    step(&adam).unwrap();
+    step(&adam.clone().amsgrad(true)).unwrap_err();
+}
+
 #[test]
 fn mistakes_have_words() {
     for bad in [f64::NAN, f64::INFINITY, -0.1] {

@@ -20,7 +20,7 @@ use crate::diagnostic::{Diagnostic, Exit};
 use crate::run_folder::write_file;
 
 /// The version of [`About`].
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const KEY: &str = "cotangent";
 /// Before the checksum, the last thing that the text of a run says.
 const CHECKSUM: &str = ",\"checksum\":\"";
@@ -471,8 +471,8 @@ mod tests {
         let sealed = |about: &str| sealed(about, &example().tensors);
         for (about, expected) in [
             ("{\"v\":99}".into(), "version 99"),
-            ("{\"v\":2}".into(), "its own checksum"),
-            (sealed("{\"v\":2}"), "cannot read"),
+            (format!("{{\"v\":{VERSION}}}"), "its own checksum"),
+            (sealed(&format!("{{\"v\":{VERSION}}}")), "cannot read"),
             ("[".into(), "cannot read"),
         ] {
             let metadata = HashMap::from([(KEY.to_string(), about)]);

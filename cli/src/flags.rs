@@ -5,7 +5,7 @@ mod lecture;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use lecture::{Explain, Why, language};
 
@@ -25,16 +25,26 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// The command line's definition, in which a negative number is a value, and what refuses it says why.
-pub(crate) fn command() -> clap::Command {
-    fn numbers(command: clap::Command) -> clap::Command {
-        let command = command.mut_args(|arg| {
-            let takes = arg.get_action().takes_values();
-            arg.allow_negative_numbers(takes)
-        });
-        command.mut_subcommands(numbers)
+/// The words of a command line, with negative numbers as their flags' values where they would be taken for flags:
+/// `--lr -1e-3` is `--lr=-1e-3`.
+pub(crate) fn joined(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::new();
+    for word in words {
+        let number = word.to_str().is_some_and(|w| w.starts_with('-') && w.parse::<f64>().is_ok());
+        match joined.last_mut() {
+            Some(flag)
+                if number
+                    && flag
+                        .to_str()
+                        .is_some_and(|f| f.len() > 2 && f.starts_with("--") && !f.contains('=')) =>
+            {
+                flag.push("=");
+                flag.push(word);
+            }
+            _ => joined.push(word),
+        }
     }
-    numbers(Cli::command())
+    joined
 }
 
 /// What to write instead of a command line that lacks a word, or has one too many; nothing of other mistakes.
@@ -556,9 +566,9 @@ pub(crate) struct Gradcheck {
     /// Network and examples.
     #[command(flatten)]
     pub(crate) network: Network,
-    /// Draws the weights, the input and the directions
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// Draws the weights, the input and the directions; by default the seed of the settings
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
 }
 
 const AFTER_GRADCHECK: &str = "\
@@ -578,11 +588,11 @@ fn time(text: &str) -> Result<std::time::Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::FromArgMatches;
+    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {
-        command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
@@ -618,6 +628,19 @@ mod tests {
     }
 
     #[test]
+    fn negative_numbers_are_values() {
+        let joined = |line: &str| {
+            let words = joined(line.split(' ').map(OsString::from));
+            words.iter().map(|w| w.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(joined("cotangent train --lr -1e-3 -s seed=1"), "cotangent train --lr=-1e-3 -s seed=1");
+        assert_eq!(joined("x --lr -.5 --batch -inf"), "x --lr=-.5 --batch=-inf");
+        for kept in ["x --json -q", "x -s -1", "x --lr=1 -2", "x -- -3", "x explain -1", "x -vv"] {
+            assert_eq!(joined(kept), kept);
+        }
+    }
+
+    #[test]
     fn flags_go_over_set() {
         let line =
             "cotangent train --set optim.lr=1 --set data.batch=8 --lr 0.5 --device cpu --threads 3 --seed 9";
@@ -643,7 +666,7 @@ mod tests {
             "--model=x",
         ] {
             let line = ["cotangent", "train"].into_iter().chain(flags.split(' '));
-            let cli = Cli::from_arg_matches(&command().try_get_matches_from(line).unwrap()).unwrap();
+            let cli = Cli::try_parse_from(joined(line.map(OsString::from))).unwrap();
             let Command::Train(train) = cli.command else { panic!("train was asked") };
             let error =
                 train.settings.layers(&cli.global).and_then(|layers| layers.merge()).unwrap_err().to_string();

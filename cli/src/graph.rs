@@ -7,7 +7,7 @@ use cotangent_interchange::{Array, Numbers, Tensors};
 
 use crate::checkpoint::{About, Normalisation};
 use crate::config::{Activation, Conv2dConfig, Edges, LayerConfig, ModelName, PoolConfig, Sides};
-use crate::diagnostic::{Diagnostic, Exit};
+use crate::diagnostic::Diagnostic;
 use crate::model::{self, Architecture};
 
 /// The name of the graph's input.
@@ -250,13 +250,10 @@ impl Drawing<'_> {
         let [_, h, w] = *shape else { unreachable!("pools were traced, and take pictures") };
         let (pool, image) = (c.pool([h, w]), [h, w]);
         let zeros = c.padding.map_or([0, 0], |p| p.0);
-        let Some(kernel) = c.kernel.map(|k| k.0) else {
-            if zeros == [0, 0] {
-                return Ok(self.apply(&format!("Global{op}"), layer, &[x]));
-            }
-            let title = format!("layer {layer} pads the whole picture that it takes for its window");
-            return Err(Diagnostic::new(Exit::Usage, title).help("give it `kernel`: ONNX has no such pool"));
-        };
+        if c.kernel.is_none() && zeros == [0, 0] {
+            return Ok(self.apply(&format!("Global{op}"), layer, &[x]));
+        }
+        let kernel = c.kernel.map_or(image, |k| k.0);
         let (stride, dilation) = (c.stride.map_or(kernel, |s| s.0), c.dilation.map_or([1, 1], |d| d.0));
         let out = pool.output_size(image)?;
         // How far the last window runs over the padded edge: rounded up, but for windows that begin beyond it.

@@ -33,7 +33,7 @@ mod viewer;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::FromArgMatches;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::console::{Console, Verbosity, narrowed};
 use crate::diagnostic::{Diagnostic, Exit};
@@ -44,7 +44,8 @@ fn main() -> ExitCode {
     // Also mistakes on the command line are shown in the colours that it asks for.
     let color = Color::among(std::env::args_os());
     color.choice().write_global();
-    let matches = flags::command().color(color.of_clap()).try_get_matches();
+    let matches =
+        Cli::command().color(color.of_clap()).try_get_matches_from(flags::joined(std::env::args_os()));
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {

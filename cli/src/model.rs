@@ -121,6 +121,13 @@ fn layer(config: &LayerConfig, shape: &[usize], classes: usize, rng: &Rng) -> co
             let found = cotangent::Error::other(format!("{verb}: `{setting}` is a setting of {other}"));
             return Err(found.help(format!("leave `{setting}` out")));
         }
+        if let Some(axis) = (0..2).find(|a| config.has_a_window_of_padding([h, w], *a)) {
+            let found = cotangent::Error::other(format!(
+                "{verb}: a window of the {} takes nothing but padding",
+                ["height", "width"][axis]
+            ));
+            return Err(found.help("a smaller dilation, or less padding"));
+        }
         Ok(config.pool([h, w]))
     };
     Ok(match config {
@@ -326,8 +333,8 @@ pub(crate) fn outline(
     });
     let (parameters, outline) = traced.map_err(unfit)?.map_err(place)?;
     let outline = outline.map_err(unfit)?;
-    // Weights, gradients, two slots of the optimiser, a copy while they change; and what the way back needs.
-    let needed = (parameters as u64).saturating_mul(4 * 5).saturating_add(outline.saved.saturating_mul(2));
+    // Weights, gradients, three slots of the optimiser, a copy while they change; and what the way back needs.
+    let needed = (parameters as u64).saturating_mul(4 * 6).saturating_add(outline.saved.saturating_mul(2));
     machine::must_fit(&format!("{name} with batches of {batch}"), needed)?;
     Ok(outline)
 }
@@ -529,6 +536,28 @@ mod tests {
         }
         // Both ways are taken.
         assert!((100..2900).contains(&good), "{good}");
+    }
+
+    #[test]
+    fn a_window_of_nothing_but_padding_is_refused() {
+        let pooled = |pool: &str| {
+            described(&format!(
+                "[[layers]]\nmax_pool2d = {{ {pool} }}\n[[layers]]\nflatten = {{}}\n[[layers]]\nlinear = {{}}\n"
+            ))
+        };
+        let error =
+            pooled("kernel = 2, dilation = [1, 9], padding = [0, 1], stride = 1").map(|_| ()).unwrap_err();
+        assert_eq!(error.exit(), Exit::Usage);
+        // One cell to the left of the picture, six between, and the eighth of eight: just inside.
+        pooled("kernel = 2, dilation = 8, padding = 1").map(|_| ()).unwrap();
+        let error = pooled("kernel = 2, dilation = 9, padding = 1").map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("a window of the height takes nothing but padding"), "{error}");
+        for huge in [
+            "kernel = 2147483648, padding = 1073741824",
+            "kernel = 99999999999, padding = 2, dilation = 99999999999",
+        ] {
+            assert_eq!(pooled(huge).map(|_| ()).unwrap_err().exit(), Exit::Usage);
+        }
     }
 
     #[test]

@@ -113,7 +113,10 @@ pub fn read(mut from: impl Read, most: u64, name: &Path, entry: Option<&str>) ->
         return Err(fail(start, text).help(AGAIN));
     }
     let bytes_each = kind.size * if kind.kind == b'U' { 4 } else { 1 };
-    let count = shape.iter().try_fold(1_u64, |n, size| n.checked_mul(*size as u64));
+    // Empty arrays keep their other sizes, so those must be numberable too.
+    let sizes = || shape.iter().map(|size| *size as u64);
+    let numberable = sizes().filter(|size| *size > 0).try_fold(8, u64::checked_mul);
+    let count = numberable.filter(|n| *n <= i64::MAX as u64).map(|_| sizes().product::<u64>());
     // What eight-byte numbers of an integer array take up as they are widened counts too.
     let bytes = count.and_then(|n| n.checked_mul(bytes_each.max(1) as u64));
     let (Some(count), Some(bytes)) = (count, bytes.filter(|b| *b <= most)) else {

@@ -404,6 +404,20 @@ fn npy_file(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn an_empty_array_has_sizes_that_can_be_multiplied_too() {
+    let read = |shape: &str| npy::read(&npy_file("|u1", shape, &[])[..], 1000, "a.npy".as_ref(), None);
+    assert_eq!(read("(0, 2, 3)").unwrap().shape, [0, 2, 3]);
+    for shape in [
+        "(0, 2, 318691686912, 31869168691583331)",
+        "(4294967296, 4294967296, 0)",
+        "(0, 18446744073709551615)",
+    ] {
+        let error = read(shape).unwrap_err().to_string();
+        assert!(error.contains("more than the 1000 bytes that can be taken"), "{error}");
+    }
+}
+
+#[test]
 fn labels_and_numbers_that_cannot_be_right_are_refused() {
     let s = Scratch::new();
     let folder = |x: &[f32], y: Vec<u8>| {

@@ -179,12 +179,7 @@ impl Conv {
         };
         let width = size(1)?;
         let output = [size(0)?, width];
-        let padded = [0, 1].map(|a| image[a] + zeros[a][0] + zeros[a][1]);
-        if padded[0].checked_mul(padded[1]).is_none_or(|n| n > LARGEST) {
-            let (h, w) = (padded[0], padded[1]);
-            return Err(Error::mistake(format!("an image padded to {h}×{w} fits into no memory"))
-                .help("less padding: it should not be larger than the filter"));
-        }
+        padded_size(image, zeros)?;
         Ok(output)
     }
 
@@ -242,6 +237,17 @@ impl fmt::Display for Conv {
             parts.push(format!("g{}", self.groups));
         }
         f.write_str(&parts.join(" "))
+    }
+}
+
+/// Kernels compute in places of the padded image: refused where those cannot be numbered. `zeros` are (before, after)
+/// each axis, and were added before without an overflow.
+pub(crate) fn padded_size(image: [usize; 2], zeros: [[usize; 2]; 2]) -> Result<()> {
+    let [h, w] = [0, 1].map(|a| image[a] + zeros[a][0] + zeros[a][1]);
+    match h.checked_mul(w).is_some_and(|n| n <= LARGEST) {
+        true => Ok(()),
+        false => Err(Error::mistake(format!("an image padded to {h}×{w} fits into no memory"))
+            .help("less padding: it should not be larger than the filter")),
     }
 }
 

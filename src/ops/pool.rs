@@ -7,7 +7,7 @@ pub(crate) mod lanes;
 
 use super::{
     Attribute, Batch, Cost, Lanes, Mode, Op,
-    conv::{Pair, Rounding, window_size},
+    conv::{Pair, Rounding, padded_size, window_size},
     floats,
 };
 use crate::{
@@ -115,7 +115,9 @@ impl Pool {
             let beyond = self.rounding == Rounding::Ceil && (n - 1) * s >= image[a] + p;
             Ok(n - usize::from(beyond))
         };
-        Ok([axis(0)?, axis(1)?])
+        let output = [axis(0)?, axis(1)?];
+        padded_size(image, [0, 1].map(|a| [self.padding[a]; 2]))?;
+        Ok(output)
     }
 
     fn attributes(&self, mean: bool) -> Vec<(&'static str, Attribute)> {

@@ -17,12 +17,15 @@ use crate::{
 pub(super) const STEP: &str = "step";
 
 /// Parameter's cell → its name and its state, one cell a kind.
+type Made = BTreeMap<u64, (String, Vec<State>)>;
+
+/// What is remembered, and what kinds of it; clones of an optimiser share it.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<BTreeMap<u64, (String, Vec<State>)>>);
+pub(super) struct Memory(Mutex<(Vec<&'static str>, Made)>);
 
 impl std::fmt::Debug for Memory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "state of {} parameters", self.lock().len())
+        write!(f, "state of {} parameters", self.lock().1.len())
     }
 }
 
@@ -36,19 +39,34 @@ fn full_name(kind: &str, name: &str) -> String {
 }
 
 impl Memory {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, (String, Vec<State>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, (Vec<&'static str>, Made)> {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// The state of a parameter; `first` when it is met for the first time, and no steps.
     #[track_caller]
     pub(super) fn of(&self, kinds: &[&'static str], first: f64, name: &str, p: &Param) -> Vec<State> {
-        let mut all = self.lock();
+        let mut memory = self.lock();
+        let (known, all) = &mut *memory;
+        if all.is_empty() {
+            *known = kinds.to_vec();
+        } else if known != kinds {
+            let text = format!(
+                "what is remembered is {}, and with these options it is {}",
+                known.join(", "),
+                kinds.join(", ")
+            );
+            drop(memory);
+            Error::mistake(text)
+                .verb("optimiser")
+                .help("a clone shares its state: make a new optimiser for other options")
+                .raise()
+        }
         if let Some((_, made)) = all.get(&p.0.id) {
             return made.clone();
         }
         if all.values().any(|(other, _)| other == name) {
-            drop(all);
+            drop(memory);
             Error::mistake(format!("a second parameter is called `{name}`: its state could not be told from the first one's"))
                 .verb("optimiser")
                 .help("an optimiser for each model; or give it both at once, `step(&(&a, &b), ..)`, which names them apart")
@@ -64,7 +82,7 @@ impl Memory {
     }
 
     pub(super) fn list(&self, kinds: &[&'static str]) -> Vec<(String, Tensor)> {
-        let made: Vec<(String, Vec<State>)> = self.lock().values().cloned().collect();
+        let made: Vec<(String, Vec<State>)> = self.lock().1.values().cloned().collect();
         made.iter()
             .flat_map(|(name, states)| {
                 kinds.iter().zip(states).map(move |(k, s)| (full_name(k, name), s.value()))
@@ -113,7 +131,9 @@ impl Memory {
             return Err(Error::other(format!("the optimiser has no place for {}", unknown.join(", ")))
                 .help("the file must have been written by the same optimiser, with the same options, for the same network"));
         }
-        let mut all = self.lock();
+        let mut memory = self.lock();
+        let (known, all) = &mut *memory;
+        *known = kinds.to_vec();
         // A cell that is there already is kept: a recorded step may hold it.
         all.retain(|id, _| loaded.contains_key(id));
         for (id, (name, values)) in loaded {

@@ -11,12 +11,12 @@ use crate::{autodiff::Gradients, cell::Scalar, error::Error, nn::Parameters};
 ///
 /// ```text
 /// g ← −g if maximize;   g ← g + λθ;   v ← ρv + (1 − ρ)g²
-/// if centered:   m ← m + (1 − ρ)(g − m);   v̂ = v − m²,   else v̂ = v
+/// if centered:   m ← m + (1 − ρ)(g − m);   v̂ = max(v − m², 0),   else v̂ = v
 /// s ← g/(√v̂ + ε);   with momentum:   b ← μb + s;   s ← b
 /// θ ← θ − αs
 /// ```
 ///
-/// `ρ` is PyTorch's `alpha`, and keeps its name here. A clone shares rate and state.
+/// `ρ` is PyTorch's `alpha`, and keeps its name here. Where rounding makes `v − m²` negative, PyTorch has NaN. A clone shares rate and state.
 ///
 /// ```
 /// use cotangent::{Param, Tensor, optim::RmsProp};

@@ -189,6 +189,11 @@ fn keys(console: &mut Console) -> Result<(), Diagnostic> {
                 let default = default_of(&defaults, k.name);
                 json!({ "key": k.name, "value": k.shape.words(), "default": default, "about": k.about })
             })
+            .chain(
+                LAYERS
+                    .iter()
+                    .map(|(example, about)| json!({ "key": "layers", "value": example, "about": about })),
+            )
             .collect();
         return console.print_json(&all);
     }
@@ -198,7 +203,7 @@ fn keys(console: &mut Console) -> Result<(), Diagnostic> {
         console.print(&folded(&format!("    {}: {}", key.shape.words(), key.about), 4))?;
     }
     for (example, about) in LAYERS {
-        console.print(&format!("layers.{example}"))?;
+        console.print(&format!("[[layers]] {example}"))?;
         console.print(&folded(&format!("    {about}"), 4))?;
     }
     Ok(())

@@ -29,15 +29,18 @@ pub(crate) fn run(flags: &Gradcheck, global: &Global, console: &mut Console) -> 
     machine::device(config.device)?;
     // What is drawn anew at every call has no difference.
     for layer in &mut config.layers {
-        if let LayerConfig::Dropout(dropout) = layer {
+        if let LayerConfig::Dropout(dropout) = layer
+            && (0.0..1.0).contains(&dropout.p)
+        {
             dropout.p = 0.0;
         }
     }
     let found = machine::with_threads(machine::threads(config.threads), || {
         let Outline { shape, classes, .. } = outline(&config.data, config.seed)?;
         let place = |problem| layers.place(&problem);
-        let (network, _) = model::build_at(&(&config).into(), &shape, classes, flags.seed, BATCH, &place)?;
-        compare_layers(&network, &shape, classes, flags.seed)
+        let seed = flags.seed.unwrap_or(config.seed);
+        let (network, _) = model::build_at(&(&config).into(), &shape, classes, seed, BATCH, &place)?;
+        compare_layers(&network, &shape, classes, seed)
     })?;
     if console.json() {
         for c in &found {

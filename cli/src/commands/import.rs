@@ -165,6 +165,7 @@ fn destined(flags: &Flags, global: &Global) -> Result<Destined, Diagnostic> {
     }
     let layers = flags.network.layers(global)?;
     let (mut config, _) = layers.merge()?;
+    machine::device(config.device)?;
     machine::with_threads(machine::threads(config.threads), || {
         let data = Data::load(&config.data, config.seed, None)?;
         config.model = model::suitable(config.model, &data.shape);

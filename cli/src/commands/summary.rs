@@ -52,8 +52,8 @@ pub(crate) fn run(
             (config.model, batch, model::restore(&checkpoint, batch)?.1)
         }
         None => {
-            let batch = batch.unwrap_or(config.data.batch);
-            let Outline { shape, classes, .. } = outline(&config.data, config.seed)?;
+            let Outline { shape, classes, train, .. } = outline(&config.data, config.seed)?;
+            let batch = batch.unwrap_or(config.data.batch.min(train.max(1)));
             let architecture = (&config).into();
             let place = |problem| layers.place(&problem);
             let summary = model::outline(&architecture, &shape, classes, batch, &place)?;

@@ -317,6 +317,8 @@ impl DataConfig {
     /// Checks every value.
     pub(crate) fn resolve(&mut self) -> Result<(), Problem> {
         self.place()?;
+        // Files and flags were read as the sampler; what a run keeps names that.
+        must(self.shuffle.is_none(), "data.shuffle", "left out here", "it", "`data.sampler` says the same")?;
         let batch = self.batch;
         must(batch >= 1, "data.batch", "at least 1", batch, "64 is a good start")?;
         let is_count = |x: f64| x.is_finite() && x >= 0.0 && (x < 1.0 || x.fract() == 0.0);

@@ -136,7 +136,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("log.every", Count, "steps between two rows of steps.csv"),
     key("log.plots", Bool, "draw plots and report.html at the end"),
     key("log.tensorboard", Bool, "write TensorBoard events"),
-    key("layers", Layers, "the network, layer by layer, instead of model; each is one of the following"),
+    key("layers", Layers, "the network, layer by layer, instead of model"),
 ];
 
 /// What may stand in `[[layers]]`: an example, and everything that can be said of such a layer. In this order they are

@@ -20,6 +20,9 @@ use crate::download::PUBLIC;
 /// The key whose value may be a bare name instead of a table.
 const SCHEDULE: &str = "optim.schedule";
 
+/// What is said of two settings of one thing.
+const SHUFFLED_TWICE: &str = "`data.sampler` is set too: leave one of the two out";
+
 /// What is said of a list in the place of a table.
 const NO_TABLE: &str = "invalid type: sequence, expected a table";
 
@@ -97,14 +100,7 @@ impl Layers {
         toml::from_str::<Config>(&text).map_err(|e| fail(e.span(), e.message(), &spans))?;
         let mut table =
             toml::from_str(&text).map_err(|e: toml::de::Error| fail(e.span(), e.message(), &spans))?;
-        if let (Some(s), true) = (spans.get("data.shuffle"), spans.contains_key("data.sampler")) {
-            return Err(fail(
-                Some(s.key.clone()),
-                "`data.sampler` is set too: leave one of the two out",
-                &spans,
-            ));
-        }
-        name_sampler(&mut table, &mut spans);
+        name_sampler(&mut table, &mut spans).map_err(|s| fail(Some(s.key), SHUFFLED_TWICE, &spans))?;
         self.0.push(Layer { origin: name.into(), name: name.into(), text, table, spans });
         Ok(())
     }
@@ -186,7 +182,7 @@ impl Layers {
             return Err(fail(NO_TABLE));
         }
         Config::from_table(&table).map_err(|error| fail(error.message()))?;
-        name_sampler(&mut table, &mut spans);
+        name_sampler(&mut table, &mut spans).map_err(|_| fail(SHUFFLED_TWICE))?;
         self.0.push(Layer { origin: origin.into(), name, text, table, spans });
         Ok(())
     }
@@ -235,15 +231,19 @@ impl Layers {
     }
 }
 
-/// Takes `data.shuffle` for the sampler that it is short for.
-fn name_sampler(table: &mut toml::Table, spans: &mut BTreeMap<String, Spans>) {
-    let Some(data) = table.get_mut("data").and_then(toml::Value::as_table_mut) else { return };
-    let Some(on) = data.remove("shuffle") else { return };
+/// Takes `data.shuffle` for the sampler that it is short for; where both are written, gives back where.
+fn name_sampler(table: &mut toml::Table, spans: &mut BTreeMap<String, Spans>) -> Result<(), Spans> {
+    let Some(data) = table.get_mut("data").and_then(toml::Value::as_table_mut) else { return Ok(()) };
+    let (Some(on), Some(written)) = (data.remove("shuffle"), spans.get("data.shuffle").cloned()) else {
+        return Ok(());
+    };
+    if data.contains_key("sampler") {
+        return Err(written);
+    }
     let sampler = if on.as_bool() == Some(false) { SamplerName::Cyclic } else { SamplerName::Shuffled };
     data.insert("sampler".into(), sampler.name().into());
-    if let Some(written) = spans.get("data.shuffle").cloned() {
-        spans.insert("data.sampler".into(), written);
-    }
+    spans.insert("data.sampler".into(), written);
+    Ok(())
 }
 
 /// Where the value of a key came from. A schedule's name may be all that was written of it.
@@ -375,7 +375,10 @@ fn advice(message: &str, key: &str) -> Option<&'static str> {
         "linear" => "`linear = 120`, or `linear = {}` for one output for each class",
         "max_pool2d" | "avg_pool2d" => "`max_pool2d = 2`, or `{ kernel = 3, stride = 2 }`",
         "dropout" => "`dropout = 0.5` is usual",
-        "kernel" | "stride" | "padding" => "3, or [3, 5] for height and width",
+        "padding" if of_layers && key.contains("conv2d") => {
+            "1, [1, 2] for height and width, [[top, bottom], [left, right]], or \"same\""
+        }
+        "kernel" | "stride" | "padding" | "dilation" => "3, or [3, 5] for height and width",
         "class_weights" => "`\"balanced\"`, or such as [1.0, 2.5]",
         "features" | "exclude" if has("expected a sequence") => {
             "such as [\"x1\", \"x2\"]; quote it from the shell"
@@ -756,6 +759,7 @@ mod tests {
             ("optim={name='adagrad',lr_decay=-1}", "0 or more"),
             ("optim={name='adagrad',initial_accumulator_value=inf}", "0 or more"),
             ("optim={name='adagrad',eps=0}", "above 0"),
+            ("optim={name='nesterov',momentum=0}", "above 0 with nesterov"),
         ];
         for (set, expected) in cases {
             let text = refused("", &[set]);
@@ -788,6 +792,8 @@ mod tests {
         assert_eq!(origins["data.sampler"], "--set");
         let text = refused("[data]\nshuffle = true\nsampler = \"iid\"\n", &[]);
         assert!(text.contains(" --> my.toml:2:1") && text.contains("leave one of the two out"), "{text}");
+        let text = refused("", &["data={shuffle=true,sampler=\"iid\"}"]);
+        assert!(text.contains("leave one of the two out"), "{text}");
     }
 
     #[test]

@@ -255,6 +255,25 @@ impl PoolConfig {
             .rounding(if self.ceil_mode { Rounding::Ceil } else { Rounding::Floor })
             .count_include_pad(self.count_include_pad.unwrap_or(true))
     }
+
+    /// Whether a window that fits, and begins before the picture, has all its cells around it: their maximum is −∞.
+    pub(crate) fn has_a_window_of_padding(&self, picture: [usize; 2], axis: usize) -> bool {
+        let of = |sides: Option<Sides>, open: usize| sides.map_or(open, |s| s.0[axis]).max(1);
+        let size = picture[axis];
+        let kernel = of(self.kernel, size);
+        let (stride, dilation) = (of(self.stride, kernel), of(self.dilation, 1));
+        let padding = self.padding.map_or(0, |p| p.0[axis]);
+        // Then padding is small, as it is at most half a kernel, and the wide kernel fits.
+        if dilation == 1 || self.pool(picture).output_size(picture).is_err() {
+            return false;
+        }
+        let reach = (kernel - 1) * dilation;
+        (1..=padding).rev().step_by(stride).any(|before| {
+            // The first cell inside is so far from the window's first, if it has one there.
+            let first = before.next_multiple_of(dilation);
+            first > reach || first - before >= size
+        })
+    }
 }
 
 /// Of `batch_norm2d`.

@@ -332,6 +332,8 @@ impl OptimConfig {
         must(positive(lr), "optim.lr", "a finite number above 0", lr, "for SGD 0.05 is a good start")?;
         let mu = shown(self.momentum);
         must(share(mu), "optim.momentum", "from 0 to below 1", mu, "0.9 is usual")?;
+        let good = rule != Nesterov || mu > 0.0;
+        must(good, "optim.momentum", "above 0 with nesterov", mu, "0.9 is usual")?;
         let tau = shown(self.dampening);
         must((0.0..=1.0).contains(&tau), "optim.dampening", "from 0 to 1", tau, "0 is usual")?;
         let [b1, b2] = self.betas.unwrap_or_default();
@@ -432,8 +434,9 @@ impl ScheduleConfig {
         let factor = self.factor;
         must(between(factor), "optim.schedule.factor", "above 0, below 1", shown(factor), "0.1 is usual")?;
         let better = self.threshold;
-        let fine = better.is_none_or(|x| x.is_finite() && x >= 0.0);
-        let what = "a finite number, 0 or more";
+        let share = self.threshold_mode != Some(ThresholdName::Abs);
+        let fine = better.is_none_or(|x| x.is_finite() && x >= 0.0 && (x < 1.0 || !share));
+        let what = if share { "a share from 0 to below 1" } else { "a finite number, 0 or more" };
         must(fine, "optim.schedule.threshold", what, shown(better), "1e-4 is usual")
     }
 }
