@@ -89,13 +89,22 @@ impl Comparison {
                     .collect(),
             ];
             rows.extend(self.settings.iter().map(|(key, values)| {
-                let shown = values.iter().map(|v| if v.is_empty() { "–".into() } else { v.clone() });
+                let shown = values.iter().map(|v| if v.is_empty() { "–".into() } else { brief(v) });
                 [key.clone()].into_iter().chain(shown).collect()
             }));
             text.push('\n');
             text.push_str(&columns(&rows, width));
         }
         text
+    }
+}
+
+/// The beginning of a text that is longer than a cell, such as all layers of a network.
+fn brief(text: &str) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_string(),
     }
 }
 

@@ -290,6 +290,14 @@ impl Default for LogConfig {
     }
 }
 
+/// Two of them and no more: a reader of arrays would pass over a third.
+fn two<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<[T; 2]>, D::Error> {
+    let all = Vec::<T>::deserialize(from)?;
+    let n = all.len();
+    let wrong = |_| serde::de::Error::invalid_length(n, &"two numbers in brackets");
+    <[T; 2]>::try_from(all).map(Some).map_err(wrong)
+}
+
 /// A key whose value cannot be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
@@ -315,7 +323,14 @@ fn must(
     found: impl fmt::Display,
     help: &str,
 ) -> Result<(), Problem> {
-    if good { Ok(()) } else { Err(Problem::new(key, format!("`{key}` must be {what}, found {found}"), help)) }
+    if good {
+        return Ok(());
+    }
+    // 1e300 has 301 digits.
+    let found = found.to_string();
+    let found =
+        if found.len() > 40 { found.parse::<f64>().map_or(found, |x| format!("{x:e}")) } else { found };
+    Err(Problem::new(key, format!("`{key}` must be {what}, found {found}"), help))
 }
 
 /// Gives `slot` its default where the setting applies, and refuses a value where it does not.
@@ -387,7 +402,9 @@ impl Config {
             return Err(needs_validation("train.best", "`train.best`"));
         }
         if let Some(ClassWeights::Each(weights)) = &self.train.class_weights {
-            let good = weights.iter().all(|w| w.is_finite() && *w >= 0.0) && weights.iter().any(|w| *w > 0.0);
+            // They are numbers of 32 bits where they are used.
+            let good = weights.iter().all(|w| (*w as f32).is_finite() && *w >= 0.0)
+                && weights.iter().any(|w| *w > 0.0);
             let help = "\"balanced\" finds them from the training examples";
             let found = format!("{weights:?}");
             must(good, "train.class_weights", "finite numbers, 0 or more, not all 0", found, help)?;

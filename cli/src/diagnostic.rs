@@ -99,7 +99,7 @@ impl Diagnostic {
         let found = Diagnostic::new(exit, format!("{doing} {}: {error}", path.display()));
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                found.help("free some space, or write elsewhere with `--out DIR`")
+                found.help("free some space, or write to another disk")
             }
             io::ErrorKind::IsADirectory => found.help("name a file in it"),
             io::ErrorKind::NotFound if doing == "cannot write" => {
@@ -111,12 +111,12 @@ impl Diagnostic {
                 found.help("a file is in the way: name another path")
             }
             io::ErrorKind::InvalidFilename => found.help("take a shorter name"),
-            io::ErrorKind::ReadOnlyFilesystem => found.help("write elsewhere with `--out DIR`"),
+            io::ErrorKind::ReadOnlyFilesystem => found.help("write to another place"),
             // EMFILE has no name of its own.
             _ if error.raw_os_error() == Some(24) => {
                 found.help("more files than one process may open: `ulimit -n 1024` allows more")
             }
-            _ if doing == "cannot create" => found.help("write elsewhere with `--out DIR`"),
+            _ if doing == "cannot create" => found.help("choose another place to write to"),
             io::ErrorKind::PermissionDenied => {
                 found.help("ask for the right to it: `ls -l` tells whose it is")
             }

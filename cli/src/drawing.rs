@@ -1,9 +1,36 @@
 //! Drawings as files: SVG, and PNG where the program was built with `png-plots`.
 
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::run_folder::{write_file, write_unsynced};
+use crate::shell;
+
+/// What an SVG file begins with, and a PNG file.
+const SVG: &[u8] = b"<svg";
+pub(crate) const PNG: &[u8] = b"\x89PNG";
+
+/// A file of the user's is replaced only by one of its own kind, which begins with the same bytes; its folder is there.
+pub(crate) fn must_be_its_kind(path: &Path, start: &[u8]) -> Result<(), Diagnostic> {
+    let folder = path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        let title = format!("there is no folder {}", folder.display());
+        return Err(Diagnostic::new(Exit::Usage, title).help(format!("mkdir -p {}", shell::word(folder))));
+    }
+    // Pipes and devices take what they are given.
+    if !fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() > 0) {
+        return Ok(());
+    }
+    let mut there = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(start.len() as u64).read_to_end(&mut there));
+    if read.is_ok() && there == start {
+        return Ok(());
+    }
+    let title = format!("{} exists already, and is another kind of file", path.display());
+    Err(Diagnostic::new(Exit::Usage, title).help("choose another name, or remove it"))
+}
 
 fn is_png(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"))
@@ -11,8 +38,13 @@ fn is_png(path: &Path) -> bool {
 
 /// Refuses a file that this build cannot draw, before anything is computed for it.
 pub(crate) fn can_be(path: &Path) -> Result<(), Diagnostic> {
+    let is_svg = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"));
+    if !is_svg && !is_png(path) && !fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+        let title = format!("{} does not end as a drawing does", path.display());
+        return Err(Diagnostic::new(Exit::Usage, title).help("end it with .svg"));
+    }
     if !is_png(path) || cfg!(feature = "png-plots") {
-        return Ok(());
+        return must_be_its_kind(path, if is_png(path) { PNG } else { SVG });
     }
     let title = format!("{} cannot be drawn: this program was built without PNG plots", path.display());
     Err(Diagnostic::new(Exit::Usage, title)

@@ -89,12 +89,12 @@ pub(crate) fn with_threads<T: Send>(
 }
 
 /// Refuses what cannot fit into this machine's memory, before anything of it is taken.
-pub(crate) fn must_fit(what: &str, needed: u64) -> Result<(), Diagnostic> {
+pub(crate) fn must_fit(what: &str, needed: u64, help: &str) -> Result<(), Diagnostic> {
     match memory() {
         Some(there) if needed > there => {
             let title =
                 format!("{what} needs about {}, and this machine has {}", bytes(needed), bytes(there));
-            Err(Diagnostic::new(Exit::Device, title).help("take a smaller `--batch`, or smaller images"))
+            Err(Diagnostic::new(Exit::Device, title).help(help))
         }
         _ => Ok(()),
     }
@@ -154,9 +154,9 @@ mod tests {
 
     #[test]
     fn nobody_has_an_exabyte() {
-        must_fit("a little", 1).unwrap();
+        must_fit("a little", 1, "").unwrap();
         if memory().is_some() {
-            let error = must_fit("the network", 1 << 60).unwrap_err();
+            let error = must_fit("the network", 1 << 60, "less").unwrap_err();
             assert_eq!(error.exit(), Exit::Device);
             assert!(error.title().starts_with("the network needs about 1073741824.0 GiB"), "{error}");
         }

@@ -14,8 +14,8 @@ use safetensors::tensor::Dtype;
 
 use crate::checkpoint::{About, Checkpoint, Stored};
 use crate::config::{
-    Activation, BatchNorm2dConfig, Config, Conv2dConfig, Edges, FlattenConfig, LayerConfig, LinearConfig,
-    ModelName, PoolConfig, Problem, Sides,
+    Activation, BatchNorm2dConfig, Config, Conv2dConfig, DataConfig, Edges, FlattenConfig, LayerConfig,
+    LinearConfig, ModelName, PoolConfig, Problem, Sides,
 };
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::machine;
@@ -202,7 +202,7 @@ pub(crate) fn trace(
         let out = shapes(run).flatten().map_err(|error| {
             let found = Diagnostic::from(error);
             let help = found.helps().first().cloned();
-            let title = format!("layer {}: {}", i + 1, found.title());
+            let title = format!("layer {i}: {}", found.title());
             Problem::new(
                 format!("layers.{i}"),
                 title,
@@ -210,8 +210,7 @@ pub(crate) fn trace(
             )
         })?;
         if out.contains(&0) {
-            let title =
-                format!("layer {}: nothing is left of an input of {input:?}: its output is {out:?}", i + 1);
+            let title = format!("layer {i}: nothing is left of an input of {input:?}: its output is {out:?}");
             return Err(Problem::new(format!("layers.{i}"), title, "a smaller kernel, or padding"));
         }
         traced.push(out);
@@ -303,6 +302,26 @@ pub(crate) fn build_at(
     Ok((network(architecture, shape, classes, seed).map_err(place)?, outline))
 }
 
+/// Refuses a network that the last, shorter batch of an epoch cannot train; batches are those of `n` examples.
+pub(crate) fn must_train(
+    architecture: &Architecture,
+    shape: &[usize],
+    classes: usize,
+    data: &DataConfig,
+    n: usize,
+    place: &dyn Fn(Problem) -> Diagnostic,
+) -> Result<(), Diagnostic> {
+    let rest = n % data.batch.min(n.max(1));
+    if rest == 0 || data.drop_last {
+        return Ok(());
+    }
+    outline(architecture, shape, classes, rest, place).map(|_| ()).map_err(|found| {
+        found
+            .note(format!("the last batch of an epoch has {rest} of {n} examples"))
+            .help("`--set data.drop_last=true` leaves it out; or another `--batch`")
+    })
+}
+
 /// What the network will be, or why it cannot be: found without one number of it.
 pub(crate) fn outline(
     architecture: &Architecture,
@@ -334,8 +353,15 @@ pub(crate) fn outline(
     let (parameters, outline) = traced.map_err(unfit)?.map_err(place)?;
     let outline = outline.map_err(unfit)?;
     // Weights, gradients, three slots of the optimiser, a copy while they change; and what the way back needs.
-    let needed = (parameters as u64).saturating_mul(4 * 6).saturating_add(outline.saved.saturating_mul(2));
-    machine::must_fit(&format!("{name} with batches of {batch}"), needed)?;
+    let weights = (parameters as u64).saturating_mul(4 * 6);
+    let needed = weights.saturating_add(outline.saved.saturating_mul(2));
+    let help = match weights > needed / 2 {
+        true => {
+            "most of it are weights and what the optimiser keeps of each: fewer outputs, or smaller layers"
+        }
+        false => "take a smaller `--batch`, or smaller images",
+    };
+    machine::must_fit(&format!("{name} with batches of {batch}"), needed, help)?;
     Ok(outline)
 }
 

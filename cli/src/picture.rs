@@ -57,7 +57,7 @@ impl Picture {
             // Of the right size already: as it is, like the pictures of the data set itself.
             _ if (h, w) == (height, width) => picture,
             Fit::Whole => {
-                done.push(format!("{w}×{h} scaled to {width}×{height}"));
+                done.push(format!("{h}×{w} scaled to {height}×{width}"));
                 picture.centred(height, width, (height, width), Centre::Middle)
             }
             Fit::Digit => {

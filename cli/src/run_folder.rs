@@ -7,6 +7,8 @@
 //! runs/latest -> lenet5-mnist-001
 //! ```
 
+mod place;
+
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -17,6 +19,9 @@ use serde::{Deserialize, Serialize};
 use crate::diagnostic::{Diagnostic, Exit, nearest};
 use crate::events::{Figures, Status, Stride};
 use crate::shell;
+
+pub(crate) use place::must_be_own;
+use place::{Replaced, is_aside};
 
 /// The name under `runs/` that leads to the newest run.
 const LATEST: &str = "latest";
@@ -107,6 +112,8 @@ pub(crate) struct RunFolder {
     resumed: bool,
     /// Held for its lock.
     _lock: File,
+    /// The run in whose place it is; last, as it may be put back when all files are closed.
+    replaced: Option<Replaced>,
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Diagnostic {
@@ -184,14 +191,16 @@ impl RunFolder {
             let title = format!("{} is no run folder, and `--force` replaces nothing else", path.display());
             return Err(Diagnostic::new(Exit::Usage, title).help("choose another `--name`"));
         }
+        must_be_own(&path)?;
         drop(RunFolder::open(path.clone())?);
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let aside = path.with_file_name(format!(".{name}.{}", std::process::id()));
-        fs::rename(&path, &aside).map_err(failed("cannot replace", &path))?;
+        let replaced = Replaced::new(&path)?;
         fs::create_dir(&path).map_err(failed("cannot create", &path))?;
-        let run = RunFolder::furnish(path)?;
-        fs::remove_dir_all(&aside).map_err(failed("cannot remove", &aside))?;
-        Ok(run)
+        Ok(RunFolder { replaced: Some(replaced), ..RunFolder::furnish(path)? })
+    }
+
+    /// The run has a checkpoint: one that it replaces is removed.
+    pub(crate) fn settle(&mut self) -> Result<(), Diagnostic> {
+        self.replaced.take().map_or(Ok(()), Replaced::settle)
     }
 
     /// What belongs into a new folder.
@@ -229,12 +238,17 @@ impl RunFolder {
         sweep(&path);
         let (metrics, steps, layers) = (append(METRICS)?, append(STEPS)?, append(LAYERS)?);
         let log = append("log.txt")?;
-        Ok(RunFolder { metrics, steps, layers, log, resumed: true, _lock: lock, path })
+        Ok(RunFolder { metrics, steps, layers, log, resumed: true, replaced: None, _lock: lock, path })
     }
 
     /// The folder.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it is in the place of another run, which is kept until this one has a checkpoint.
+    pub(crate) fn replaces(&self) -> bool {
+        self.replaced.is_some()
     }
 
     /// Whether its run goes on, instead of beginning.
@@ -439,14 +453,10 @@ fn write_aside(path: &Path, bytes: &[u8], sync: bool) -> Result<(), Diagnostic> 
 
 /// Removes what processes that were killed left behind while they wrote files aside; the caller holds the lock.
 fn sweep(run: &Path) {
-    let aside = |name: &str| {
-        let digits = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.')).map(|(_, pid)| pid);
-        digits.is_some_and(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()))
-    };
     for folder in [run.to_path_buf(), run.join("checkpoints"), run.join("plots")] {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let is_file = entry.file_type().is_ok_and(|t| t.is_file());
-            if is_file && entry.file_name().to_str().is_some_and(aside) {
+            if is_file && entry.file_name().to_str().is_some_and(is_aside) {
                 // What cannot be removed harms nothing.
                 let _ = fs::remove_file(entry.path());
             }
@@ -664,13 +674,56 @@ mod tests {
         let error = RunFolder::named(&scratch.0, "mine", true).unwrap_err();
         assert!(error.to_string().contains("another process"), "{error}");
         drop(run);
+        // Without a checkpoint of the new run the old one is there again.
+        let figures = || fs::read_to_string(scratch.0.join("mine").join(METRICS)).unwrap();
+        let before = figures();
         let run = RunFolder::named(&scratch.0, "mine", true).unwrap();
-        assert_eq!(fs::read_to_string(run.path().join(METRICS)).unwrap(), METRICS_HEADER);
-        assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1);
+        assert_eq!(figures(), METRICS_HEADER);
+        drop(run);
+        assert_eq!((figures(), fs::read_dir(&scratch.0).unwrap().count()), (before, 1));
+        let mut run = RunFolder::named(&scratch.0, "mine", true).unwrap();
+        run.settle().unwrap();
+        drop(run);
+        assert_eq!((figures().as_str(), fs::read_dir(&scratch.0).unwrap().count()), (METRICS_HEADER, 1));
         fs::create_dir(scratch.0.join("photos")).unwrap();
         fs::write(scratch.0.join("photos/one"), "mine").unwrap();
         let error = RunFolder::named(&scratch.0, "photos", true).unwrap_err();
         assert_eq!((error.exit(), scratch.0.join("photos/one").is_file()), (Exit::Usage, true));
+    }
+
+    #[test]
+    fn what_no_run_wrote_is_nothing_to_remove() {
+        let scratch = Scratch::new();
+        let refused = |path: &Path| must_be_own(path).unwrap_err().to_string();
+        // A project that has checkpoints too.
+        let project = scratch.0.join("project");
+        fs::create_dir_all(project.join("checkpoints")).unwrap();
+        fs::write(project.join("run.json"), "{\"status\": 1}").unwrap();
+        assert!(refused(&project).contains("no run began in it"));
+        assert!(RunFolder::named(&scratch.0, "project", true).is_err());
+        assert!(!project.join(".lock").exists());
+        let run = RunFolder::named(&scratch.0, "mine", false).unwrap().path().to_path_buf();
+        must_be_own(&run).unwrap();
+        for own in
+            ["checkpoints/.best.safetensors.7", "events.out.tfevents.1.2", "plots/loss.svg", "export/a.onnx"]
+        {
+            fs::create_dir_all(run.join(own).parent().unwrap()).unwrap();
+            fs::write(run.join(own), "").unwrap();
+        }
+        must_be_own(&run).unwrap();
+        for other in ["notes.md", "checkpoints/model.pt", "src/train.py", "plots/deep/x.svg"] {
+            let file = run.join(other);
+            let folder = file.parent().unwrap();
+            let is_new = !folder.exists();
+            fs::create_dir_all(folder).unwrap();
+            fs::write(&file, "mine").unwrap();
+            assert!(refused(&run).contains("no file of a run"), "{other}");
+            fs::remove_file(&file).unwrap();
+            if is_new {
+                fs::remove_dir(folder).unwrap();
+            }
+        }
+        must_be_own(&run).unwrap();
     }
 
     #[test]

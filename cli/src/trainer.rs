@@ -182,7 +182,15 @@ pub(crate) struct Trainer<'c> {
     tested: Option<Evaluation>,
 }
 
-fn lower_rate(lr: f64) -> String {
+/// The loss of a step that stopped because it was not finite.
+pub(crate) fn not_finite(error: &cotangent::Error) -> Option<f64> {
+    match error {
+        cotangent::Error::Fault(f) if f.verb == ExpectFinite.name() => Some(f.value),
+        _ => None,
+    }
+}
+
+pub(crate) fn lower_rate(lr: f64) -> String {
     format!("a lower rate in a new run, such as `--lr {}`", rounded((lr / 10.0).min(0.04)))
 }
 
@@ -303,10 +311,9 @@ impl<'c> Trainer<'c> {
         self.parts.optimizer.rate().put(lr);
         let (loss, correct) = match self.steps.run(x, y) {
             Ok((loss, correct)) => (loss.item(), correct.item()),
-            Err(cotangent::Error::Fault(f)) if f.verb == ExpectFinite.name() => {
-                return Err(self.diverged(f.value, x, y));
+            Err(error) => {
+                return Err(not_finite(&error).map_or_else(|| error.into(), |loss| self.diverged(loss, x, y)));
             }
-            Err(other) => return Err(other.into()),
         };
         let examples = x.size(0) as u64;
         let position = &mut self.parts.about.position;
@@ -431,6 +438,7 @@ impl<'c> Trainer<'c> {
         for kind in kinds {
             let path = self.parts.folder.checkpoint(*kind);
             checkpoint.write(&path)?;
+            self.parts.folder.settle()?;
             let Position { epoch, step, .. } = self.parts.about.position;
             self.console.event(&Event::Checkpoint(Saved { kind: kind.name(), path: &path, epoch, step }));
         }

@@ -309,8 +309,19 @@ fn decoded(paths: &[PathBuf], options: &Options, known: Option<&[usize]>) -> Res
         }
     };
     let asked = known.map(|k| [k[1], k[2]]);
+    // Whoever has to mend one file wants to know of the others too.
+    let others = |error: Error, rest: &[PathBuf], asked| {
+        let wrong: Vec<&PathBuf> = rest.par_iter().filter(|path| read(path, asked).is_err()).collect();
+        match wrong.first() {
+            None => error,
+            Some(first) => {
+                let (n, are) = (wrong.len(), if wrong.len() == 1 { "file is" } else { "files are" });
+                error.help(format!("{n} more {are} wrong, such as {}", first.display()))
+            }
+        }
+    };
     let first = match paths.first() {
-        Some(path) => read(path, asked)?,
+        Some(path) => read(path, asked).map_err(|e| others(e, &paths[1..], asked))?,
         None => return Err(Error::new("", "there is no picture").help("name a folder with pictures in it")),
     };
     let asked = Some([first.height, first.width]);
@@ -320,10 +331,10 @@ fn decoded(paths: &[PathBuf], options: &Options, known: Option<&[usize]>) -> Res
     let together = usize::try_from((1 << 28) / bytes.max(1)).unwrap_or(64).clamp(1, 64);
     let mut pictures: Vec<Picture> = Vec::with_capacity(paths.len());
     pictures.push(first);
-    for chunk in paths[1..].chunks(together) {
+    for (at, chunk) in paths[1..].chunks(together).enumerate() {
         let some: Vec<Result<Picture>> = chunk.par_iter().map(|path| read(path, asked)).collect();
-        for (path, picture) in chunk.iter().zip(some) {
-            let picture = picture?;
+        for (i, (path, picture)) in chunk.iter().zip(some).enumerate() {
+            let picture = picture.map_err(|e| others(e, &paths[at * together + i + 2..], asked))?;
             bytes += cost(&picture);
             if bytes > limits.bytes {
                 let text = format!(

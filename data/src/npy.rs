@@ -120,11 +120,11 @@ pub fn read(mut from: impl Read, most: u64, name: &Path, entry: Option<&str>) ->
     // What eight-byte numbers of an integer array take up as they are widened counts too.
     let bytes = count.and_then(|n| n.checked_mul(bytes_each.max(1) as u64));
     let (Some(count), Some(bytes)) = (count, bytes.filter(|b| *b <= most)) else {
-        let text =
-            format!("declares shape {shape:?} of `{descr}`, more than the {most} bytes that can be taken");
-        return Err(
-            fail(start, text).help("is its header damaged? else take fewer examples, or smaller ones")
+        let text = format!(
+            "declares shape {shape:?} of `{descr}`, more than the {most} bytes that are there or can be taken"
         );
+        return Err(fail(start, text)
+            .help("was it cut off, or its header damaged? else take fewer examples, or smaller ones"));
     };
     let first = start + length as u64;
     let (count, wanted) = (count as usize, bytes as usize);

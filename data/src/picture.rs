@@ -192,7 +192,7 @@ impl Picture {
                 Levels::U16(v.iter().map(|x| x.round().clamp(0.0, 65535.0) as u16).collect())
             }
         };
-        self.done.push(format!("{}×{} scaled to {width}×{height}", self.width, self.height));
+        self.done.push(format!("{}×{} scaled to {height}×{width}", self.height, self.width));
         (self.height, self.width) = (height, width);
         self
     }

@@ -152,6 +152,11 @@ pub fn fault(bytes: &[u8], error: &dyn fmt::Display) -> String {
     };
     let length = u64::from_le_bytes(*length);
     let Some(header) = usize::try_from(length).ok().and_then(|n| rest.get(..n)) else {
+        // Text, or the mark of another format, is an enormous number.
+        let start = &bytes[..8];
+        if length > 1 << 40 {
+            return format!("it begins with \"{}\", and no length of a header", start.escape_ascii());
+        }
         return format!(
             "it begins with {length} as the length of its header, and {} bytes follow",
             rest.len()

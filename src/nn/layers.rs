@@ -53,8 +53,7 @@ macro_rules! pools {
                 x.$method(self.0)
             }
             fn describe(&self) -> String {
-                let [h, w] = self.0.kernel();
-                format!(concat!($word, " {}×{}"), h, w)
+                format!(concat!($word, " {}"), self.0)
             }
         }
     )*};

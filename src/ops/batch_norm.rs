@@ -57,7 +57,7 @@ impl Op for BatchNorm {
             return Err(Error::mistake(format!(
                 "{s:?} has fewer than two values a channel: their variance says nothing"
             ))
-            .help("a larger batch; or `model.eval()`, which uses the running statistics"));
+            .help("a larger batch; with `eval()` the running statistics are used instead"));
         }
         let channel = x[0].with([s[1]]);
         Ok(vec![x[0].clone(), channel.clone(), channel])

@@ -34,7 +34,7 @@ pub enum Rounding {
 }
 
 impl Rounding {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Rounding::Floor => "floor",
             Rounding::Ceil => "ceil",
@@ -282,12 +282,28 @@ pub(crate) fn window_size(
         format!("{axis}_out = ({axis} − F + 2P)/S + 1 = ({size} − {reach} + {padding})/{stride} + 1");
     let Some(room) = padded.checked_sub(reach) else {
         let need = (reach - size).div_ceil(2);
+        let (apart, filter) = match dilation {
+            1 => (String::new(), format!("a filter of at most {padded}")),
+            _ => {
+                let (widest, furthest) =
+                    (padded.saturating_sub(1) / dilation + 1, padded.saturating_sub(1) / (kernel - 1).max(1));
+                let closer = if furthest > 0 {
+                    format!(", or a dilation of at most {furthest}")
+                } else {
+                    String::new()
+                };
+                (
+                    format!(" ({kernel} with dilation {dilation})"),
+                    format!("a filter of at most {widest}{closer}"),
+                )
+            }
+        };
+        // As many zeros as a filter is wide are more than it can use.
+        let more = if need < kernel { format!("padding {need} makes room; or ") } else { String::new() };
         return Err(Error::mistake(format!(
-            "the filter of {reach} is larger than the padded input of {padded}: {formula} has no place for it"
+            "the filter of {reach}{apart} is larger than the padded input of {padded}: {formula} has no place for it"
         ))
-        .help(format!(
-            "padding {need} makes room; or take a filter of at most {padded}, or a larger image"
-        )));
+        .help(format!("{more}take {filter}, or a larger image")));
     };
     match rounding {
         _ if room.is_multiple_of(stride) => Ok(room / stride + 1),

@@ -5,6 +5,8 @@
 pub(crate) mod cpu;
 pub(crate) mod lanes;
 
+use std::fmt;
+
 use super::{
     Attribute, Batch, Cost, Lanes, Mode, Op,
     conv::{Pair, Rounding, padded_size, window_size},
@@ -41,6 +43,25 @@ pub struct Pool {
 impl From<usize> for Pool {
     fn from(kernel: usize) -> Self {
         Pool::new(kernel)
+    }
+}
+
+/// As a summary shows it: `3×3 s2 p1`.
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let two = |p: [usize; 2]| if p[0] == p[1] { p[0].to_string() } else { format!("{}×{}", p[0], p[1]) };
+        write!(f, "{}×{}", self.kernel[0], self.kernel[1])?;
+        for (letter, sides, usual) in
+            [("s", self.stride, self.kernel), ("p", self.padding, [0, 0]), ("d", self.dilation, [1, 1])]
+        {
+            if sides != usual {
+                write!(f, " {letter}{}", two(sides))?;
+            }
+        }
+        match self.rounding {
+            Rounding::Floor => Ok(()),
+            other => write!(f, " {}", other.name()),
+        }
     }
 }
 
@@ -110,7 +131,18 @@ impl Pool {
             if p > k / 2 {
                 return Err(Error::mistake(format!("padding {p} is more than half the kernel {k}")));
             }
-            let n = window_size(["H", "W"][a], image[a], k, s, [p, p], self.dilation[a], self.rounding)?;
+            let d = self.dilation[a];
+            let n = window_size(["H", "W"][a], image[a], k, s, [p, p], d, self.rounding).map_err(|e| {
+                let most = image[a].saturating_add(k / 2 * 2);
+                let fits = k == 0 || d.checked_mul(k - 1).is_some_and(|reach| reach < most);
+                if fits || s == 0 || d == 0 {
+                    return e;
+                }
+                e.help(format!(
+                    "a smaller window, or a larger image: padding is at most half the kernel, {}",
+                    k / 2
+                ))
+            })?;
             // PyTorch: a window that would begin in the padding behind the image is left out.
             let beyond = self.rounding == Rounding::Ceil && (n - 1) * s >= image[a] + p;
             Ok(n - usize::from(beyond))

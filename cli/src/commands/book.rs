@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::console::Console;
 use crate::diagnostic::{Diagnostic, Exit};
+use crate::drawing::must_be_its_kind;
 use crate::formula;
 use crate::run_folder::write_file;
 
@@ -101,7 +102,9 @@ pub(crate) fn run(flags: &Flags, console: &mut Console) -> Result<Exit, Diagnost
         Some(file) => file.clone(),
         None => kept()?,
     };
-    write_file(&file, page().as_bytes())?;
+    let page = page();
+    must_be_its_kind(&file, &page.as_bytes()[..5])?;
+    write_file(&file, page.as_bytes())?;
     let mut place = file.display().to_string();
     if let Some(name) = chapter {
         place = format!("{place}#{name}");

@@ -175,8 +175,10 @@ fn looked_at(config: &Config, layers: &Layers) -> Result<(Outline, Summary), Dia
     let found = outline(&config.data, config.seed)?;
     let batch = config.data.batch.min(found.train.max(1));
     let place = |problem| layers.place(&problem);
-    let (_, summary) =
-        model::build_at(&config.into(), &found.shape, found.classes, config.seed, batch, &place)?;
+    let architecture = config.into();
+    let (shape, classes) = (&found.shape, found.classes);
+    let (_, summary) = model::build_at(&architecture, shape, classes, config.seed, batch, &place)?;
+    model::must_train(&architecture, shape, classes, &config.data, found.train, &place)?;
     Ok((found, summary))
 }
 

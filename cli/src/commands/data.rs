@@ -14,6 +14,7 @@ use crate::console::{Console, folded};
 use crate::data::{Data, Examples, count};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::download::{self, Wish};
+use crate::drawing;
 use crate::flags::{Global, Settings, Split};
 use crate::machine;
 use crate::numerals;
@@ -222,6 +223,13 @@ fn show(flags: &Show, config: &Config, data: &Data, console: &mut Console) -> Re
         Split::Test => &data.test,
     };
     let wanted = flags.count.map_or(if flags.out.is_some() { 100 } else { 3 }, |n| n as usize);
+    if let Some(file) = &flags.out {
+        if !file.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
+            let title = format!("{} does not end as a PNG file does", file.display());
+            return Err(Diagnostic::new(Exit::Usage, title).help("end it with .png"));
+        }
+        drawing::must_be_its_kind(file, drawing::PNG)?;
+    }
     let (x, labels) = if flags.augmented {
         let mut settings = config.data.clone();
         settings.batch = wanted;

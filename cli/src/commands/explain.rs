@@ -1,7 +1,5 @@
 //! `cotangent explain`: what differentiation does, step by step.
 
-use std::fs;
-
 use cotangent::data::Dataset;
 use cotangent_lecture::{
     Lang,
@@ -12,8 +10,10 @@ use super::trained;
 use crate::console::Console;
 use crate::data::{Data, Known, count};
 use crate::diagnostic::{Diagnostic, Exit, Place};
+use crate::drawing::must_be_its_kind;
 use crate::flags::{Explain, Global, language};
 use crate::model;
+use crate::run_folder::write_file;
 
 /// Explains an expression, a perceptron, or one neuron.
 pub(crate) fn run(flags: &Explain, global: &Global, console: &mut Console) -> Result<Exit, Diagnostic> {
@@ -41,7 +41,8 @@ fn explain(flags: &Explain, lang: Lang, global: &Global, console: &mut Console) 
     match &flags.out {
         None => console.print(&text)?,
         Some(path) => {
-            fs::write(path, text).map_err(|e| Diagnostic::io(Exit::Failure, "cannot write", path, &e))?;
+            must_be_its_kind(path, &text.as_bytes()[..text.len().min(5)])?;
+            write_file(path, text.as_bytes())?;
             console.say(&format!("written to {}", path.display()));
         }
     }

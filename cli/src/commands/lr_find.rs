@@ -125,7 +125,9 @@ fn test(flags: &Flags, config: &Config, layers: &Layers) -> Result<Vec<Point>, D
     let batch = config.data.batch.min(count(&data.train));
     let place = |problem| layers.place(&problem);
     let classes = data.classes.len();
-    let (network, _) = model::build_at(&config.into(), &data.shape, classes, config.seed, batch, &place)?;
+    let architecture = config.into();
+    let (network, _) = model::build_at(&architecture, &data.shape, classes, config.seed, batch, &place)?;
+    model::must_train(&architecture, &data.shape, classes, &config.data, count(&data.train), &place)?;
     network.to_device(&device);
     let optimizer: Arc<dyn Optimizer> = rate::optimizer(&config.optim).into();
     let manner = Manner::new(config, data.weights(config.train.class_weights.as_ref())?);

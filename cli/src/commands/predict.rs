@@ -73,20 +73,31 @@ pub(crate) fn run(flags: &Predict, global: &Global, console: &mut Console) -> Re
     };
     let mut writer = Writer { format, top: flags.top as usize, classes: &about.classes, console };
     writer.begin()?;
+    // What is damaged is said, and does not keep the others from their answers.
+    let mut exit = Exit::Success;
     machine::with_threads(threads, || {
         for file in &files {
-            let from = Taken::new(file)?;
-            match from.kind(about) {
-                Taking::Pictures => {
-                    for files in from.pictures(about)?.chunks(TOGETHER) {
-                        let some = pictures(files, flags, about)?;
-                        answer(some, about, &mut step, &device, &mut writer)?;
-                    }
+            let mut damaged = Vec::new();
+            let answered = Taken::new(file).and_then(|from| match from.kind(about) {
+                Taking::Pictures => from.pictures(about)?.chunks(TOGETHER).try_for_each(|files| {
+                    let some = pictures(files, flags, about, &mut damaged)?;
+                    damaged.drain(..).for_each(|found| {
+                        writer.console.complain(&found);
+                        exit = found.exit();
+                    });
+                    answer(some, about, &mut step, &device, &mut writer)
+                }),
+                Taking::Set => answer(from.set(about)?, about, &mut step, &device, &mut writer),
+            });
+            match answered {
+                Err(found) if found.exit() == Exit::Data => {
+                    writer.console.complain(&found);
+                    exit = Exit::Data;
                 }
-                Taking::Set => answer(from.set(about)?, about, &mut step, &device, &mut writer)?,
+                other => other?,
             }
         }
-        Ok(Exit::Success)
+        Ok(exit)
     })
 }
 
@@ -274,8 +285,14 @@ fn unlabelled(inputs: Values, about: &About) -> Set {
     }
 }
 
-/// Reads pictures and brings them to the network's size, as those were that it was trained on.
-fn pictures(files: &[Bytes<'_>], flags: &Predict, about: &About) -> Result<Prepared, Diagnostic> {
+/// Reads pictures and brings them to the network's size, as those were that it was trained on; those that cannot be read
+/// are `damaged`.
+fn pictures(
+    files: &[Bytes<'_>],
+    flags: &Predict,
+    about: &About,
+    damaged: &mut Vec<Diagnostic>,
+) -> Result<Prepared, Diagnostic> {
     let [channels, height, width] = data::sides(&about.input_shape);
     let limits = data::limits();
     let one = |file: &Bytes<'_>| {
@@ -311,10 +328,17 @@ fn pictures(files: &[Bytes<'_>], flags: &Predict, about: &About) -> Result<Prepa
         Ok::<_, Diagnostic>((levels, Name { file: file.name.display().to_string(), index: None, done }))
     };
     let all: Vec<Result<(Values, Name), Diagnostic>> = files.par_iter().map(one).collect();
-    let all: Vec<(Values, Name)> = all.into_iter().collect::<Result<_, _>>()?;
-    let is_deep = all.iter().any(|(v, _)| matches!(v, Values::F32(_)));
+    let mut read: Vec<(Values, Name)> = Vec::new();
+    for one in all {
+        match one {
+            Ok(one) => read.push(one),
+            Err(found) if found.exit() == Exit::Data => damaged.push(found),
+            Err(found) => return Err(found),
+        }
+    }
+    let is_deep = read.iter().any(|(v, _)| matches!(v, Values::F32(_)));
     let (mut bytes, mut numbers, mut names) = (Vec::new(), Vec::new(), Vec::new());
-    for (levels, name) in all {
+    for (levels, name) in read {
         match levels {
             Values::U8(v) if is_deep => numbers.extend(v.into_iter().map(f32::from)),
             Values::U8(v) => bytes.extend(v),

@@ -194,6 +194,7 @@ fn remove(paths: &[PathBuf], console: &mut Console) -> Result<Exit, Diagnostic> 
             let help = format!("cotangent runs rm {}", shell::word(&real));
             return Err(Diagnostic::new(Exit::Usage, title).help(help));
         }
+        run_folder::must_be_own(&folder)?;
         // A lock that another process holds is an error.
         drop(RunFolder::open(folder.clone())?);
         if !found.contains(&folder) {

@@ -150,6 +150,7 @@ impl Plan {
         let batch = config.data.batch.min(n);
         let (model, summary) =
             model::build_at(&architecture, &data.shape, classes, config.seed, batch, &place)?;
+        model::must_train(&architecture, &data.shape, classes, &config.data, n, &place)?;
         model.to_device(device);
         let loader = data.batches(&config.data, config.seed);
         let steps = loader.batches().unwrap_or_default() as u64;
@@ -162,7 +163,16 @@ impl Plan {
             let [x, y] = batch?.into_array();
             let (x, y) = (x.to(device), y.to(device));
             let began = Instant::now();
-            attempt(|| step.run([&x, &y])).flatten()?.0.item();
+            let ran = attempt(|| step.run([&x, &y])).flatten().map(|(loss, _)| loss.item());
+            ran.map_err(|error| match trainer::not_finite(&error) {
+                None => Diagnostic::from(error),
+                Some(loss) => {
+                    let title =
+                        format!("the loss is {loss} at step {}: the run would diverge", spent.len() + 1);
+                    let help = trainer::lower_rate(config.optim.lr.unwrap_or_default());
+                    Diagnostic::new(Exit::Diverged, title).help(help)
+                }
+            })?;
             spent.push(began.elapsed().as_secs_f64());
         }
         // With the first the step was recorded, which is done once.
@@ -213,7 +223,11 @@ impl Plan {
             Plan::New(new) => {
                 let place = |problem| new.1.place(&problem);
                 let classes = data.classes.len();
-                model::build_at(&(&config).into(), &data.shape, classes, config.seed, batch, &place)?
+                let architecture = (&config).into();
+                let n = count(&data.train);
+                let built = model::build_at(&architecture, &data.shape, classes, config.seed, batch, &place)?;
+                model::must_train(&architecture, &data.shape, classes, &config.data, n, &place)?;
+                built
             }
             Plan::Resumed(checkpoint, ..) => {
                 same_examples(&checkpoint.about, &data)?;
@@ -243,6 +257,11 @@ impl Plan {
                     }
                 };
                 folder.point_latest()?;
+                if folder.replaces() {
+                    remarks.push(
+                        "the run that had the name is kept until this one has its first checkpoint".into(),
+                    );
+                }
                 (about, folder)
             }
             Plan::Resumed(checkpoint, mut folder, before) => {

@@ -195,7 +195,7 @@ pub(crate) struct DataConfig {
     #[serde(skip_serializing_if = "SplitConfig::is_default")]
     pub(crate) split: SplitConfig,
     /// Height and width that all pictures are brought to.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "super::two")]
     pub(crate) resize: Option<[usize; 2]>,
     /// How: area or bilinear.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -208,6 +208,10 @@ impl Layers {
         for layer in &self.0 {
             overlay("", &mut merged, &layer.table, &layer.origin, &mut origins);
         }
+        if merged.get("layers").is_some_and(|all| all.as_array().is_some_and(Vec::is_empty)) {
+            let help = "add them, each as `[[layers]]`, or choose such as `model = \"cnn\"`";
+            return Err(self.place(&Problem::new("layers", "`layers` is empty: there are no layers", help)));
+        }
         // Every layer was accepted alone, so the types of the merged table are right.
         let config = Config::from_table(&merged);
         let mut config = config.map_err(|error| Diagnostic::new(Exit::Usage, error.message()))?;
@@ -400,7 +404,6 @@ fn explain(message: &str, key: &str, place: impl FnOnce(String) -> Place) -> Dia
         ("expected f64", "expected a number"),
         ("expected u64", "expected a whole number, 0 or more"),
         ("expected usize", "expected a whole number, 0 or more"),
-        ("expected an array of length 2", "expected two numbers in brackets"),
         ("expected struct DataConfig", "expected a table"),
         ("expected struct OptimConfig", "expected a table"),
         ("expected struct TrainConfig", "expected a table"),
@@ -724,6 +727,9 @@ mod tests {
             ("optim.schedule = 3", "a schedule's name or table"),
             ("optim.schedule = { name = \"cosin\" }", "did you mean `cosine`?"),
             ("optim.betas = [0.9]", "two numbers"),
+            ("optim.betas = [0.9, 0.99, 0.999]", "two numbers"),
+            ("data.resize = [64, 64, 64]", "two numbers"),
+            ("layers = []", "there are no layers"),
         ];
         for (file, expected) in cases {
             let text = refused(file, &[]);

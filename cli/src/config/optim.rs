@@ -86,7 +86,7 @@ pub(crate) struct OptimConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dampening: Option<f64>,
     /// β₁ and β₂ of adam and adamw.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "super::two")]
     pub(crate) betas: Option<[f64; 2]>,
     /// Whether adam and adamw divide by the largest mean of squares so far.
     #[serde(skip_serializing_if = "Option::is_none")]

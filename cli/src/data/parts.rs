@@ -16,8 +16,16 @@ pub(crate) fn count(key: &str, split: f64, n: usize) -> Result<usize, Diagnostic
     if count >= 1.0 && count < n as f64 {
         return Ok(count as usize);
     }
-    let title = format!("`{key}` {split} holds out {count} of {n} training examples");
-    Err(Diagnostic::new(Exit::Usage, title).help("at least one must be held out, and at least one be left"))
+    let (does, help) = match key {
+        "data.fraction" => {
+            ("keeps", "at least one must be kept, and at least one be left out; 1.0 keeps all")
+        }
+        _ => ("holds out", "at least one must be held out, and at least one be left"),
+    };
+    // 1e300 has 301 digits.
+    let shown = |x: f64| if x.abs() < 1e15 { x.to_string() } else { format!("{x:e}") };
+    let title = format!("`{key}` {} {does} {} of {n} training examples", shown(split), shown(count));
+    Err(Diagnostic::new(Exit::Usage, title).help(help))
 }
 
 /// `among` in two parts: those that stay, and about `count` that are held out. Groups are never torn apart.
