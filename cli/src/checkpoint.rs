@@ -78,6 +78,9 @@ pub(crate) struct About {
     pub(crate) features: Vec<String>,
     /// How numbers of files become inputs.
     pub(crate) normalisation: Normalisation,
+    /// What the files held when the run began; empty where there are none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) examples: String,
     /// Where the run stands.
     pub(crate) position: Position,
     /// Name of a generator → seed, stream, offset.
@@ -167,6 +170,7 @@ impl About {
             input_shape,
             features: Vec::new(),
             normalisation,
+            examples: String::new(),
             position: Position::default(),
             rng: BTreeMap::new(),
             best: None,
@@ -294,7 +298,7 @@ fn feed<'a>(mut hash: Sha256, tensors: impl Iterator<Item = (&'a str, &'a Stored
     hash
 }
 
-fn hexadecimal(hash: Sha256) -> String {
+pub(crate) fn hexadecimal(hash: Sha256) -> String {
     hash.finalize().iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

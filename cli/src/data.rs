@@ -7,9 +7,9 @@ mod source;
 use std::collections::BTreeSet;
 
 use cotangent::data::{Cyclic, Dataset, Flip, Iid, Loader, Rotate, Shift, Shuffled, Subset};
-use cotangent_data::{Kind as ErrorKind, Origins, Parts, Set};
+use cotangent_data::{Kind as ErrorKind, Origins, Parts, Set, Values};
 
-use crate::checkpoint::{About, Normalisation};
+use crate::checkpoint::{About, Normalisation, hexadecimal};
 use crate::config::{ClassWeights, DataConfig, DataName, Kind, SamplerName};
 use crate::diagnostic::{Diagnostic, Exit};
 
@@ -38,6 +38,8 @@ pub(crate) struct Data {
     pub(crate) features: Vec<String>,
     /// How numbers of files become inputs.
     pub(crate) normalisation: Normalisation,
+    /// SHA-256 of all of them, to notice when files change; empty where there are none.
+    pub(crate) fingerprint: String,
     /// What is odd about them, and no mistake.
     pub(crate) remarks: Vec<String>,
     /// Where each test example came from; nothing where its place among them says all.
@@ -77,6 +79,22 @@ pub(crate) fn sides(shape: &[usize]) -> [usize; 3] {
     }
 }
 
+/// SHA-256 of inputs, labels and names of classes, part by part.
+fn fingerprint(parts: &[Option<&Set>]) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    for part in parts.iter().flatten() {
+        hash.update((part.len() as u64).to_le_bytes());
+        match &part.inputs {
+            Values::U8(v) => hash.update(v),
+            Values::F32(v) => v.iter().for_each(|x| hash.update(x.to_le_bytes())),
+        }
+        part.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+        part.classes.iter().for_each(|class| hash.update(format!("{class}\n")));
+    }
+    hexadecimal(hash)
+}
+
 /// How many examples there are.
 pub(crate) fn count(examples: &Examples) -> usize {
     examples.len().unwrap_or_default()
@@ -101,6 +119,10 @@ impl Data {
         known: Option<&Known<'_>>,
     ) -> Result<Self, Diagnostic> {
         let Parts { train, val, test } = files::read(config, known)?;
+        let fingerprint = match &config.name {
+            DataName::Files(..) => fingerprint(&[Some(&train), val.as_ref(), test.as_ref()]),
+            DataName::Mnist | DataName::Wafer => String::new(),
+        };
         if let Some(known) = known.filter(|k| k.normalisation.is_some() && k.shape != train.shape) {
             let (there, here) = (&train.shape, known.shape);
             let title =
@@ -198,6 +220,7 @@ impl Data {
             shape,
             features,
             normalisation,
+            fingerprint,
             remarks,
             test_names,
             background,

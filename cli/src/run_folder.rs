@@ -164,8 +164,11 @@ impl RunFolder {
             && name != LATEST
             && !name.chars().any(|c| c.is_control() || "/\\:*?\"<>|".contains(c));
         if !plain {
-            return Err(Diagnostic::new(Exit::Usage, format!("`{name}` cannot be the name of a run"))
-                .help("take letters, digits, `-`, `_`; `--out DIR` says where the folder goes"));
+            let found = Diagnostic::new(Exit::Usage, format!("`{name}` cannot be the name of a run"));
+            return Err(match name == LATEST {
+                true => found.help("it leads to the newest run"),
+                false => found.help("take letters, digits, `-`, `_`; `--out DIR` says where the folder goes"),
+            });
         }
         make_out(out)?;
         let path = out.join(name);

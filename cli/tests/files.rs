@@ -138,8 +138,17 @@ fn what_would_fail_late_is_refused_before_anything_is_written() {
         assert!(err.contains("data.drop_last=true"), "{line}: {err}");
     }
     s.end("train -c net.toml --set data.drop_last=true --epochs 1 --json --no-plots --name dropped");
-    let output = s.run("train --data folder:stripes --model softmax --batch 4 --optim sgd --dry-run --lr 1e38");
+    let output =
+        s.run("train --data folder:stripes --model softmax --batch 4 --optim sgd --dry-run --lr 1e38");
     assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
+    // Two pictures that change places leave sizes, classes and mean as they were.
+    let [a, b] = ["rows/L0_0.png", "columns/L0_0.png"].map(|name| s.0.join("stripes").join(name));
+    let (first, second) = (fs::read(&a).unwrap(), fs::read(&b).unwrap());
+    fs::write(&a, second).unwrap();
+    fs::write(&b, &first).unwrap();
+    let output = s.run("train --resume runs/dropped --epochs 2");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(3) && err.contains("has changed since the run began"), "{err}");
     // A user's file is replaced by nothing but its own kind.
     for (line, name) in [
         ("lr-find -c net.toml --plot", "notes.toml"),

@@ -158,10 +158,10 @@ fn destined(flags: &Flags, global: &Global) -> Result<Destined, Diagnostic> {
     if let Some(path) = &flags.like {
         let (_, checkpoint) = trained(path)?;
         let (model, summary) = model::restore(&checkpoint, checkpoint.about.config.data.batch)?;
-        let About { config, classes, input_shape, features, normalisation, .. } = checkpoint.about;
+        let About { config, classes, input_shape, features, normalisation, examples, .. } = checkpoint.about;
         let rate = Rate::new(&config.optim, u64::MAX, 1)?;
         let about = About::new(config, isa().name(), classes, input_shape, normalisation);
-        return Ok(Destined { about: About { features, ..about }, model, summary, rate });
+        return Ok(Destined { about: About { features, examples, ..about }, model, summary, rate });
     }
     let layers = flags.network.layers(global)?;
     let (mut config, _) = layers.merge()?;
@@ -176,9 +176,9 @@ fn destined(flags: &Flags, global: &Global) -> Result<Destined, Diagnostic> {
         let classes = data.classes.len();
         let (model, summary) =
             model::build_at(&(&config).into(), &data.shape, classes, config.seed, batch, &place)?;
-        let Data { classes, shape, normalisation, features, .. } = data;
+        let Data { classes, shape, normalisation, features, fingerprint: examples, .. } = data;
         let about = About::new(config.clone(), isa().name(), classes, shape, normalisation);
-        Ok(Destined { about: About { features, ..about }, model, summary, rate })
+        Ok(Destined { about: About { features, examples, ..about }, model, summary, rate })
     })
 }
 
@@ -251,9 +251,12 @@ fn fitted(
     if let Some(rule) = rule {
         return Err(found.help(format!("`--rename {rule}` gives them the network's names")));
     }
-    Err(found
-        .help("`--rename OLD=NEW` replaces the beginning of names")
-        .help(format!("`cotangent summary --model {name}` shows the network; `--model` chooses another")))
+    Err(found.help("`--rename OLD=NEW` replaces the beginning of names").help(match name {
+        "layers" => {
+            "`cotangent summary -c FILE` shows the network, or `summary RUN` that of `--like RUN`".into()
+        }
+        _ => format!("`cotangent summary --model {name}` shows the network; `--model` chooses another"),
+    }))
 }
 
 /// What to take away before every name that has no place, for it to have one.

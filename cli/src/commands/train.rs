@@ -249,6 +249,7 @@ impl Plan {
                 let mut about =
                     About::new(config.clone(), isa().name(), data.classes.clone(), shape, normalisation);
                 about.features = data.features.clone();
+                about.examples = data.fingerprint.clone();
                 let folder = match &flags.name {
                     Some(name) => RunFolder::named(out, name, flags.force)?,
                     None => {
@@ -362,13 +363,14 @@ fn same_examples(about: &About, data: &Data) -> Result<(), Diagnostic> {
     let same = about.input_shape == data.shape
         && about.classes == data.classes
         && about.features == data.features
-        && about.normalisation == data.normalisation;
+        && about.normalisation == data.normalisation
+        && about.examples == data.fingerprint;
     if same {
         return Ok(());
     }
     let title = format!("{} has changed since the run began", about.config.data.name);
     Err(Diagnostic::new(Exit::Data, title)
-        .note("images, classes or their mean and deviation differ from those in the checkpoint")
+        .note("examples, labels or classes are not those that the run began with")
         .help("begin a new run with the new examples"))
 }
 
