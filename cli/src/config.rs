@@ -404,7 +404,7 @@ impl Config {
         if let Some(ClassWeights::Each(weights)) = &self.train.class_weights {
             // They are numbers of 32 bits where they are used.
             let good = weights.iter().all(|w| (*w as f32).is_finite() && *w >= 0.0)
-                && weights.iter().any(|w| *w > 0.0);
+                && weights.iter().any(|w| *w as f32 > 0.0);
             let help = "\"balanced\" finds them from the training examples";
             let found = format!("{weights:?}");
             must(good, "train.class_weights", "finite numbers, 0 or more, not all 0", found, help)?;

@@ -167,11 +167,8 @@ impl Data {
         }
         let n = parts::count("data.val_split", config.val_split, rest.len())?;
         let (fitted, held) = parts::hold_out(&train, &rest, n, stratified, seed)?;
-        let fitted = match config.fraction {
-            Some(share) if share < 1.0 || (share > 1.0 && share < fitted.len() as f64) => {
-                let n = parts::count("data.fraction", share, fitted.len())?;
-                parts::hold_out(&train, &fitted, n, stratified, seed)?.1
-            }
+        let fitted = match parts::kept(config.fraction, fitted.len())? {
+            n if n < fitted.len() => parts::hold_out(&train, &fitted, n, stratified, seed)?.1,
             _ => fitted,
         };
         let normalisation = match (known.and_then(|k| k.normalisation), &config.name) {
@@ -324,8 +321,10 @@ pub(crate) fn outline(config: &DataConfig, seed: u64) -> Result<Outline, Diagnos
         DataName::Mnist => Ok(Outline {
             shape: vec![1, cotangent_mnist::ROWS, cotangent_mnist::COLS],
             classes: cotangent_mnist::CLASSES,
-            train: cotangent_mnist::TRAIN
-                - parts::count("data.val_split", config.val_split, cotangent_mnist::TRAIN)?,
+            train: {
+                let n = cotangent_mnist::TRAIN;
+                parts::kept(config.fraction, n - parts::count("data.val_split", config.val_split, n)?)?
+            },
             test: cotangent_mnist::TEST,
         }),
         DataName::Wafer | DataName::Files(..) => {

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::diagnostic::{Diagnostic, Exit};
-use crate::run_folder::{write_file, write_unsynced};
+use crate::run_folder::{is_stream, write_file, write_unsynced};
 use crate::shell;
 
 /// What an SVG file begins with, and a PNG file.
@@ -19,8 +19,12 @@ pub(crate) fn must_be_its_kind(path: &Path, start: &[u8]) -> Result<(), Diagnost
         let title = format!("there is no folder {}", folder.display());
         return Err(Diagnostic::new(Exit::Usage, title).help(format!("mkdir -p {}", shell::word(folder))));
     }
-    // Pipes and devices take what they are given.
-    if !fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() > 0) {
+    let Ok(about) = fs::metadata(path) else { return Ok(()) };
+    if !about.is_file() && !is_stream(path) {
+        let title = format!("{} is no regular file", path.display());
+        return Err(Diagnostic::new(Exit::Usage, title).help("name a file that may be written"));
+    }
+    if !about.is_file() || about.len() == 0 {
         return Ok(());
     }
     let mut there = Vec::new();
@@ -39,7 +43,7 @@ fn is_png(path: &Path) -> bool {
 /// Refuses a file that this build cannot draw, before anything is computed for it.
 pub(crate) fn can_be(path: &Path) -> Result<(), Diagnostic> {
     let is_svg = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"));
-    if !is_svg && !is_png(path) && !fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+    if !is_svg && !is_png(path) && !is_stream(path) {
         let title = format!("{} does not end as a drawing does", path.display());
         return Err(Diagnostic::new(Exit::Usage, title).help("end it with .svg"));
     }

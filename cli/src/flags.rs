@@ -5,7 +5,7 @@ mod lecture;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub(crate) use lecture::{Explain, Why, language};
 
@@ -28,16 +28,20 @@ pub(crate) struct Cli {
 /// The words of a command line, with negative numbers as their flags' values where they would be taken for flags:
 /// `--lr -1e-3` is `--lr=-1e-3`.
 pub(crate) fn joined(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    fn valued(command: &clap::Command, found: &mut Vec<String>) {
+        let flags = command.get_arguments().filter(|arg| arg.get_action().takes_values());
+        found.extend(flags.filter_map(|arg| Some(format!("--{}", arg.get_long()?))));
+        command.get_subcommands().for_each(|command| valued(command, found));
+    }
+    let mut flags = Vec::new();
     let mut joined: Vec<OsString> = Vec::new();
     for word in words {
         let number = word.to_str().is_some_and(|w| w.starts_with('-') && w.parse::<f64>().is_ok());
+        if number && flags.is_empty() {
+            valued(&Cli::command(), &mut flags);
+        }
         match joined.last_mut() {
-            Some(flag)
-                if number
-                    && flag
-                        .to_str()
-                        .is_some_and(|f| f.len() > 2 && f.starts_with("--") && !f.contains('=')) =>
-            {
+            Some(flag) if number && flag.to_str().is_some_and(|f| flags.iter().any(|known| known == f)) => {
                 flag.push("=");
                 flag.push(word);
             }
@@ -310,7 +314,7 @@ pub(crate) struct Train {
     /// Name of the run folder, instead of a number
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Put the run in the place of an earlier one with the same --name, which is removed
+    /// Take the --name of an earlier run, which is called NAME.1 from then on
     #[arg(long, requires = "name", conflicts_with = "resume")]
     pub(crate) force: bool,
     /// Finish the step, save and end after this time, such as 90s, 10m or 1h30m; --resume goes on
@@ -588,7 +592,6 @@ fn time(text: &str) -> Result<std::time::Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {
@@ -635,7 +638,16 @@ mod tests {
         };
         assert_eq!(joined("cotangent train --lr -1e-3 -s seed=1"), "cotangent train --lr=-1e-3 -s seed=1");
         assert_eq!(joined("x --lr -.5 --batch -inf"), "x --lr=-.5 --batch=-inf");
-        for kept in ["x --json -q", "x -s -1", "x --lr=1 -2", "x -- -3", "x explain -1", "x -vv"] {
+        for kept in [
+            "x --json -q",
+            "x --quiet -2",
+            "x --slides -1",
+            "x -s -1",
+            "x --lr=1 -2",
+            "x -- -3",
+            "x explain -1",
+            "x -vv",
+        ] {
             assert_eq!(joined(kept), kept);
         }
     }

@@ -21,7 +21,7 @@ use crate::events::{Figures, Status, Stride};
 use crate::shell;
 
 pub(crate) use place::must_be_own;
-use place::{Replaced, is_aside};
+use place::{aside_of, is_begun};
 
 /// The name under `runs/` that leads to the newest run.
 const LATEST: &str = "latest";
@@ -112,8 +112,8 @@ pub(crate) struct RunFolder {
     resumed: bool,
     /// Held for its lock.
     _lock: File,
-    /// The run in whose place it is; last, as it may be put back when all files are closed.
-    replaced: Option<Replaced>,
+    /// Where the run is that had the name before.
+    renamed: Option<PathBuf>,
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Diagnostic {
@@ -157,7 +157,7 @@ impl RunFolder {
         }
     }
 
-    /// A new folder `out/name`; with `force` in the place of the run that has the name.
+    /// A new folder `out/name`; with `force` also where a run has the name, which gets another.
     pub(crate) fn named(out: &Path, name: &str, force: bool) -> Result<Self, Diagnostic> {
         let plain = !name.is_empty()
             && !name.starts_with('.')
@@ -182,28 +182,33 @@ impl RunFolder {
                 Err(Diagnostic::new(Exit::Usage, title)
                     .help("choose another `--name`")
                     .help(format!("or go on with that run: cotangent train --resume {}", shell::word(&path)))
-                    .help("or put the new run in its place with `--force`"))
+                    .help("or give that run another name with `--force`"))
             }
             Err(error) => Err(Diagnostic::io(Exit::Failure, "cannot create", &path, &error)),
         }
     }
 
-    /// A new folder in the place of a run that nobody trains; anything else is left alone.
+    /// A new folder under the name of a run that nobody trains, and that gets another name; anything else is left alone.
     fn replacing(path: PathBuf) -> Result<Self, Diagnostic> {
-        if path.is_symlink() || !cotangent_board::runs::is_run(&path) {
+        if path.is_symlink() || !is_begun(&path) {
             let title = format!("{} is no run folder, and `--force` replaces nothing else", path.display());
             return Err(Diagnostic::new(Exit::Usage, title).help("choose another `--name`"));
         }
-        must_be_own(&path)?;
-        drop(RunFolder::open(path.clone())?);
-        let replaced = Replaced::new(&path)?;
+        // Nobody resumes it while it moves.
+        let held = RunFolder::open(path.clone())?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut n = 1;
+        let other = loop {
+            let other = path.with_file_name(format!("{name}.{n}"));
+            if other.symlink_metadata().is_err() {
+                break other;
+            }
+            n += 1;
+        };
+        fs::rename(&path, &other).map_err(failed("cannot rename", &path))?;
+        drop(held);
         fs::create_dir(&path).map_err(failed("cannot create", &path))?;
-        Ok(RunFolder { replaced: Some(replaced), ..RunFolder::furnish(path)? })
-    }
-
-    /// The run has a checkpoint: one that it replaces is removed.
-    pub(crate) fn settle(&mut self) -> Result<(), Diagnostic> {
-        self.replaced.take().map_or(Ok(()), Replaced::settle)
+        Ok(RunFolder { renamed: Some(other), ..RunFolder::furnish(path)? })
     }
 
     /// What belongs into a new folder.
@@ -241,7 +246,7 @@ impl RunFolder {
         sweep(&path);
         let (metrics, steps, layers) = (append(METRICS)?, append(STEPS)?, append(LAYERS)?);
         let log = append("log.txt")?;
-        Ok(RunFolder { metrics, steps, layers, log, resumed: true, replaced: None, _lock: lock, path })
+        Ok(RunFolder { metrics, steps, layers, log, resumed: true, renamed: None, _lock: lock, path })
     }
 
     /// The folder.
@@ -249,9 +254,9 @@ impl RunFolder {
         &self.path
     }
 
-    /// Whether it is in the place of another run, which is kept until this one has a checkpoint.
-    pub(crate) fn replaces(&self) -> bool {
-        self.replaced.is_some()
+    /// Where the run is that had the name before.
+    pub(crate) fn renamed(&self) -> Option<&Path> {
+        self.renamed.as_deref()
     }
 
     /// Whether its run goes on, instead of beginning.
@@ -423,7 +428,7 @@ pub(crate) fn write_unsynced(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic
 }
 
 /// Whether it is a device, or a pipe that a shell opened. Other pipes are nobody's: they would be waited for.
-fn is_stream(path: &Path) -> bool {
+pub(crate) fn is_stream(path: &Path) -> bool {
     (path.starts_with("/dev") || path.starts_with("/proc"))
         && fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir())
 }
@@ -433,6 +438,9 @@ fn write_aside(path: &Path, bytes: &[u8], sync: bool) -> Result<(), Diagnostic> 
     if is_stream(path) {
         return fs::write(path, bytes).map_err(failed("cannot write", path));
     }
+    // What a link leads to is written, and the link stays.
+    let real = if path.is_symlink() { fs::canonicalize(path).ok() } else { None };
+    let path = real.as_deref().unwrap_or(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let aside = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let written = (|| {
@@ -459,7 +467,7 @@ fn sweep(run: &Path) {
     for folder in [run.to_path_buf(), run.join("checkpoints"), run.join("plots")] {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let is_file = entry.file_type().is_ok_and(|t| t.is_file());
-            if is_file && entry.file_name().to_str().is_some_and(is_aside) {
+            if is_file && entry.file_name().to_str().and_then(aside_of).is_some() {
                 // What cannot be removed harms nothing.
                 let _ = fs::remove_file(entry.path());
             }
@@ -677,17 +685,14 @@ mod tests {
         let error = RunFolder::named(&scratch.0, "mine", true).unwrap_err();
         assert!(error.to_string().contains("another process"), "{error}");
         drop(run);
-        // Without a checkpoint of the new run the old one is there again.
-        let figures = || fs::read_to_string(scratch.0.join("mine").join(METRICS)).unwrap();
-        let before = figures();
-        let run = RunFolder::named(&scratch.0, "mine", true).unwrap();
-        assert_eq!(figures(), METRICS_HEADER);
-        drop(run);
-        assert_eq!((figures(), fs::read_dir(&scratch.0).unwrap().count()), (before, 1));
-        let mut run = RunFolder::named(&scratch.0, "mine", true).unwrap();
-        run.settle().unwrap();
-        drop(run);
-        assert_eq!((figures().as_str(), fs::read_dir(&scratch.0).unwrap().count()), (METRICS_HEADER, 1));
+        let figures = |name: &str| fs::read_to_string(scratch.0.join(name).join(METRICS)).unwrap();
+        let before = figures("mine");
+        for other in ["mine.1", "mine.2"] {
+            let run = RunFolder::named(&scratch.0, "mine", true).unwrap();
+            assert_eq!(run.renamed(), Some(&*scratch.0.join(other)));
+            assert_eq!(figures("mine"), METRICS_HEADER);
+        }
+        assert_eq!((figures("mine.1"), fs::read_dir(&scratch.0).unwrap().count()), (before, 3));
         fs::create_dir(scratch.0.join("photos")).unwrap();
         fs::write(scratch.0.join("photos/one"), "mine").unwrap();
         let error = RunFolder::named(&scratch.0, "photos", true).unwrap_err();
@@ -707,14 +712,19 @@ mod tests {
         assert!(!project.join(".lock").exists());
         let run = RunFolder::named(&scratch.0, "mine", false).unwrap().path().to_path_buf();
         must_be_own(&run).unwrap();
-        for own in
-            ["checkpoints/.best.safetensors.7", "events.out.tfevents.1.2", "plots/loss.svg", "export/a.onnx"]
-        {
+        for own in ["checkpoints/.best.safetensors.7", "events.out.tfevents.1.2", "plots/filters-conv1.png"] {
             fs::create_dir_all(run.join(own).parent().unwrap()).unwrap();
             fs::write(run.join(own), "").unwrap();
         }
         must_be_own(&run).unwrap();
-        for other in ["notes.md", "checkpoints/model.pt", "src/train.py", "plots/deep/x.svg"] {
+        for other in [
+            "notes.md",
+            ".notes.2024",
+            "checkpoints/paper.safetensors",
+            "src/train.py",
+            "plots/mine.svg",
+            "export/a.onnx",
+        ] {
             let file = run.join(other);
             let folder = file.parent().unwrap();
             let is_new = !folder.exists();

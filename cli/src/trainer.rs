@@ -438,7 +438,6 @@ impl<'c> Trainer<'c> {
         for kind in kinds {
             let path = self.parts.folder.checkpoint(*kind);
             checkpoint.write(&path)?;
-            self.parts.folder.settle()?;
             let Position { epoch, step, .. } = self.parts.about.position;
             self.console.event(&Event::Checkpoint(Saved { kind: kind.name(), path: &path, epoch, step }));
         }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::runs::object;
 use crate::console::Console;
 use crate::diagnostic::{Diagnostic, Exit};
+use crate::drawing::must_be_its_kind;
 use crate::run_folder::{self, write_unsynced};
 
 /// `cotangent compare`
@@ -38,8 +39,10 @@ pub(crate) fn run(flags: &Flags, console: &mut Console) -> Result<Exit, Diagnost
     let folders = flags.runs.iter().map(|path| run_folder::folder(path)).collect::<Result<Vec<_>, _>>()?;
     let runs: Vec<Run> = folders.iter().map(|path| Run::outline(path)).collect();
     let output = flags.output.clone().unwrap_or_else(|| folders[0].with_file_name("compare.html"));
+    let page = compare::html(&runs);
+    must_be_its_kind(&output, &page.as_bytes()[..page.len().min(5)])?;
     // The table is shown, also where the page cannot be written.
-    let written = write_unsynced(&output, compare::html(&runs).as_bytes());
+    let written = write_unsynced(&output, page.as_bytes());
     let found = compare::compare(&runs);
     if console.json() {
         let settings = found.settings.iter().map(|(key, values)| (key.clone(), json!(values)));

@@ -18,7 +18,7 @@ use crate::drawing;
 use crate::flags::{Global, Settings, Split};
 use crate::machine;
 use crate::numerals;
-use crate::run_folder::write_file;
+use crate::run_folder::{is_stream, write_file};
 
 /// `cotangent data`
 #[derive(Args, Debug)]
@@ -224,7 +224,7 @@ fn show(flags: &Show, config: &Config, data: &Data, console: &mut Console) -> Re
     };
     let wanted = flags.count.map_or(if flags.out.is_some() { 100 } else { 3 }, |n| n as usize);
     if let Some(file) = &flags.out {
-        if !file.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
+        if !file.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) && !is_stream(file) {
             let title = format!("{} does not end as a PNG file does", file.display());
             return Err(Diagnostic::new(Exit::Usage, title).help("end it with .png"));
         }

@@ -83,16 +83,16 @@ pub(crate) fn run(flags: &Predict, global: &Global, console: &mut Console) -> Re
                     let some = pictures(files, flags, about, &mut damaged)?;
                     damaged.drain(..).for_each(|found| {
                         writer.console.complain(&found);
-                        exit = found.exit();
+                        exit = if exit == Exit::Success { found.exit() } else { exit };
                     });
                     answer(some, about, &mut step, &device, &mut writer)
                 }),
                 Taking::Set => answer(from.set(about)?, about, &mut step, &device, &mut writer),
             });
             match answered {
-                Err(found) if found.exit() == Exit::Data => {
+                Err(found) if matches!(found.exit(), Exit::Data | Exit::Usage) => {
                     writer.console.complain(&found);
-                    exit = Exit::Data;
+                    exit = if exit == Exit::Success { found.exit() } else { exit };
                 }
                 other => other?,
             }

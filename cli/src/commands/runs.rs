@@ -187,7 +187,13 @@ fn remove(paths: &[PathBuf], console: &mut Console) -> Result<Exit, Diagnostic> 
     // All are looked at before one is removed.
     let mut found = Vec::new();
     for path in paths {
+        // Without a slash at the end, behind which a link is not seen as one.
+        let path: &PathBuf = &path.components().collect();
         let folder = run_folder::folder(path)?;
+        if path.file_name().is_none() {
+            let title = format!("{} is no name of a run", path.display());
+            return Err(Diagnostic::new(Exit::Usage, title).help("such as `cotangent runs rm runs/mine`"));
+        }
         if path.is_symlink() && path.file_name().is_none_or(|n| n != runs::LATEST) {
             let title = format!("{} is a link, and a run is removed by its own name", path.display());
             let real = fs::canonicalize(path).unwrap_or(folder);
@@ -195,13 +201,12 @@ fn remove(paths: &[PathBuf], console: &mut Console) -> Result<Exit, Diagnostic> 
             return Err(Diagnostic::new(Exit::Usage, title).help(help));
         }
         run_folder::must_be_own(&folder)?;
-        // A lock that another process holds is an error.
-        drop(RunFolder::open(folder.clone())?);
-        if !found.contains(&folder) {
-            found.push(folder);
+        if found.iter().all(|(known, _)| *known != folder) {
+            // A lock that another process holds is an error; this one is held until the folder is gone.
+            found.push((folder.clone(), RunFolder::open(folder)?));
         }
     }
-    for folder in found {
+    for (folder, _held) in found {
         let failed = |e| Diagnostic::io(Exit::Failure, "cannot remove", &folder, &e);
         fs::remove_dir_all(&folder).map_err(failed)?;
         run_folder::forget(&folder);

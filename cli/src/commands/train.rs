@@ -231,6 +231,8 @@ impl Plan {
             }
             Plan::Resumed(checkpoint, ..) => {
                 same_examples(&checkpoint.about, &data)?;
+                let (architecture, n, classes) = ((&config).into(), count(&data.train), data.classes.len());
+                model::must_train(&architecture, &data.shape, classes, &config.data, n, &|p| p.into())?;
                 model::restore(checkpoint, batch)?
             }
         };
@@ -258,10 +260,8 @@ impl Plan {
                     }
                 };
                 folder.point_latest()?;
-                if folder.replaces() {
-                    remarks.push(
-                        "the run that had the name is kept until this one has its first checkpoint".into(),
-                    );
+                if let Some(other) = folder.renamed() {
+                    remarks.push(format!("the run that had the name is now {}", other.display()));
                 }
                 (about, folder)
             }

@@ -28,6 +28,14 @@ pub(crate) fn count(key: &str, split: f64, n: usize) -> Result<usize, Diagnostic
     Err(Diagnostic::new(Exit::Usage, title).help(help))
 }
 
+/// How many of `n` training examples `data.fraction` leaves to fit: all where it says nothing.
+pub(crate) fn kept(fraction: Option<f64>, n: usize) -> Result<usize, Diagnostic> {
+    match fraction {
+        Some(share) if share < 1.0 || (share > 1.0 && share < n as f64) => count("data.fraction", share, n),
+        _ => Ok(n),
+    }
+}
+
 /// `among` in two parts: those that stay, and about `count` that are held out. Groups are never torn apart.
 pub(crate) fn hold_out(
     set: &Set,

@@ -1,16 +1,19 @@
-//! Whose a folder is, before it is removed or another run takes its place.
+//! Whose a folder is, before it is removed or another run takes its name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{LAYERS, METRICS, METRICS_HEADER, STEPS, failed};
+use super::{Kind, LAYERS, METRICS, METRICS_HEADER, STEPS, failed};
 use crate::diagnostic::{Diagnostic, Exit};
 use crate::shell;
 
-/// Whether a file of this name was being written when its process was killed: `.NAME.PID`.
-pub(super) fn is_aside(name: &str) -> bool {
-    let digits = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.')).map(|(_, pid)| pid);
-    digits.is_some_and(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()))
+const CHECKPOINTS: &str = "checkpoints";
+const PLOTS: &str = "plots";
+
+/// The name of a file that was being written when its process was killed: NAME of `.NAME.PID`.
+pub(super) fn aside_of(name: &str) -> Option<&str> {
+    let (name, pid) = name.strip_prefix('.')?.rsplit_once('.')?;
+    (!pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit())).then_some(name)
 }
 
 /// Whether the program writes such a file into a run, in this folder of it; "" is the run itself.
@@ -27,19 +30,23 @@ fn is_own(inside: &str, name: &str) -> bool {
         "evaluation.json",
         "report.html",
     ];
-    let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
-    is_aside(name)
-        || match inside {
-            "" => FILES.contains(&name) || name.starts_with("events.out.tfevents."),
-            "checkpoints" => ends(&[".safetensors"]),
-            "plots" => ends(&[".svg", ".png"]),
-            _ => ends(&[".onnx", ".safetensors", ".npz"]),
-        }
+    const DRAWN: [&str; 7] =
+        ["loss", "accuracy", "macro-f1", "balanced-accuracy", "rate", "confusion", "mistakes"];
+    let name = aside_of(name).unwrap_or(name);
+    match inside {
+        "" => FILES.contains(&name) || name.starts_with("events.out.tfevents."),
+        CHECKPOINTS => [Kind::Last, Kind::Best].iter().any(|k| name == format!("{}.safetensors", k.name())),
+        _ => match name.rsplit_once('.') {
+            Some((stem, "svg")) => DRAWN.contains(&stem),
+            Some((stem, "png")) => DRAWN.contains(&stem) || stem.starts_with("filters-"),
+            _ => false,
+        },
+    }
 }
 
 /// The first thing in a folder that no run writes.
 fn foreign(run: &Path) -> Result<Option<PathBuf>, Diagnostic> {
-    for inside in ["", "checkpoints", "plots", "export"] {
+    for inside in ["", CHECKPOINTS, PLOTS] {
         let folder = run.join(inside);
         if !folder.is_dir() || folder.is_symlink() {
             continue;
@@ -49,7 +56,7 @@ fn foreign(run: &Path) -> Result<Option<PathBuf>, Diagnostic> {
             let (name, kind) =
                 (entry.file_name(), entry.file_type().map_err(failed("cannot read", &folder))?);
             let known = name.to_str().is_some_and(|name| match kind.is_dir() {
-                true => inside.is_empty() && ["checkpoints", "plots", "export"].contains(&name),
+                true => inside.is_empty() && [CHECKPOINTS, PLOTS].contains(&name),
                 false => is_own(inside, name),
             });
             if !known {
@@ -60,14 +67,17 @@ fn foreign(run: &Path) -> Result<Option<PathBuf>, Diagnostic> {
     Ok(None)
 }
 
-/// Whether a run began here: its figures have their header, or its record says so.
-fn is_begun(run: &Path) -> bool {
+/// Whether a run began here: its figures have their header or are still empty, or its record says so.
+pub(super) fn is_begun(run: &Path) -> bool {
     let begins = |name: &str, wanted: &str| {
         let start = cotangent_data::start(&run.join(name), 4096).unwrap_or_default();
         String::from_utf8_lossy(&start).contains(wanted)
     };
     let first = METRICS_HEADER.split(',').take(2).collect::<Vec<_>>().join(",");
-    begins(METRICS, &first) || (begins("run.json", "\"status\"") && begins("run.json", "\"isa\""))
+    let is_empty = |name: &str| fs::metadata(run.join(name)).is_ok_and(|m| m.is_file() && m.len() == 0);
+    begins(METRICS, &first)
+        || (is_empty(METRICS) && is_empty(".lock"))
+        || (begins("run.json", "\"status\"") && begins("run.json", "\"isa\""))
 }
 
 /// Refuses to remove what is not wholly a run's.
@@ -89,38 +99,6 @@ pub(crate) fn must_be_own(run: &Path) -> Result<(), Diagnostic> {
             refused(format!("{} is no file of a run, and would be lost", file.display())).map_err(|found| {
                 found.help(format!("move it away; or remove all yourself: rm -r {}", shell::word(run)))
             })
-        }
-    }
-}
-
-/// A run that another one replaces: kept aside until that one has a checkpoint, and put back if it never has.
-#[derive(Debug)]
-pub(super) struct Replaced {
-    place: PathBuf,
-    aside: Option<PathBuf>,
-}
-
-impl Replaced {
-    /// Puts the run of this folder aside.
-    pub(super) fn new(place: &Path) -> Result<Self, Diagnostic> {
-        let name = place.file_name().unwrap_or_default().to_string_lossy();
-        let aside = place.with_file_name(format!(".{name}.{}", std::process::id()));
-        fs::rename(place, &aside).map_err(failed("cannot replace", place))?;
-        Ok(Replaced { place: place.to_path_buf(), aside: Some(aside) })
-    }
-
-    /// The new run has something to go on with: the old one is removed.
-    pub(super) fn settle(mut self) -> Result<(), Diagnostic> {
-        let aside = self.aside.take().unwrap_or_default();
-        fs::remove_dir_all(&aside).map_err(failed("cannot remove", &aside))
-    }
-}
-
-impl Drop for Replaced {
-    fn drop(&mut self) {
-        if let Some(aside) = self.aside.take() {
-            // If this fails the old run is still aside, whole.
-            let _ = fs::remove_dir_all(&self.place).and_then(|()| fs::rename(&aside, &self.place));
         }
     }
 }
