@@ -621,6 +621,27 @@ fn tiff(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
     let mut decoder = TiffDecoder::new(Cursor::new(bytes)).map_err(bad)?.with_limits(allowed);
     let (width, height) = decoder.dimensions().map_err(bad)?;
     check_size(u64::from(width), u64::from(height), name, limits)?;
+    if let Some(7) = decoder.find_tag_unsigned::<u16>(tiff::tags::Tag::Compression).map_err(bad)? {
+        use tiff::tags::Tag;
+        let list =
+            |found: tiff::TiffResult<Option<Vec<u64>>>| found.map(Option::unwrap_or_default).map_err(bad);
+        let mut both = [Vec::new(), Vec::new()];
+        for (tags, found) in
+            [[Tag::StripOffsets, Tag::TileOffsets], [Tag::StripByteCounts, Tag::TileByteCounts]]
+                .iter()
+                .zip(&mut both)
+        {
+            for tag in tags {
+                found.extend(list(decoder.find_tag_unsigned_vec(*tag))?);
+            }
+        }
+        let [offsets, lengths] = both;
+        let (w, h) = decoder.chunk_dimensions();
+        check_size(u64::from(w), u64::from(h), name, limits)?;
+        if let Some(what) = larger_within(bytes, &offsets, &lengths, [h, w]) {
+            return Err(damaged(name, "TIFF", what));
+        }
+    }
     // Strips promise pixels too: without compression a file has to be long enough for them.
     let colours = decoder.colortype().map_err(bad)?;
     let mut done = Vec::new();
@@ -663,6 +684,31 @@ fn tiff(bytes: &[u8], name: &Path, limits: &Limits) -> Result<Raw> {
         (other, _) => return Err(refused(format!("{other:?}"))),
     };
     Ok(Raw { width: w, height: h, samples, levels, palette, done })
+}
+
+/// A JPEG picture that is larger than the part of a TIFF picture that it stands for, of `[height, width]`: it would be
+/// inflated whole, once for every part that names it.
+fn larger_within(bytes: &[u8], offsets: &[u64], lengths: &[u64], [h, w]: [u32; 2]) -> Option<String> {
+    let total = lengths.iter().fold(0, |sum: u64, n| sum.saturating_add(*n));
+    if total / 2 > bytes.len() as u64 {
+        return Some(format!("its parts have {total} bytes, and the file {}", bytes.len()));
+    }
+    // Blocks of a JPEG picture are of 8 or 16 pixels.
+    let up = |side: u32| side.checked_next_multiple_of(16).unwrap_or(u32::MAX);
+    let (most_high, most_wide) = (up(h), up(w));
+    for (offset, length) in offsets.iter().zip(lengths) {
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+        let part = &bytes[place(*offset)..place(offset.saturating_add(*length))];
+        // A frame's header: its mark, its length, bits of a sample, height, width.
+        for header in part.windows(9).filter(|b| b[0] == 0xff && (0xc0..=0xc2).contains(&b[1])) {
+            let size = |at: usize| u32::from(u16::from_be_bytes([header[at], header[at + 1]]));
+            let (high, wide) = (size(5), size(7));
+            if high > most_high || wide > most_wide {
+                return Some(format!("a part of {h}×{w} pixels is a JPEG picture of {high}×{wide}"));
+            }
+        }
+    }
+    None
 }
 
 /// The first directory of a TIFF file, as far as it is there.

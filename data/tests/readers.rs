@@ -82,6 +82,8 @@ fn every_kind_of_picture_is_read() {
         ("lzw.tif", 3, &colour, 0.0),
         ("deflate.tif", 3, &colour, 0.0),
         ("bilevel.tif", 1, &bilevel, 0.0),
+        ("jpeg-grey.tif", 1, &ramp, 4.0),
+        ("jpeg.tif", 3, &colour, 40.0),
         ("grey.jpg", 1, &ramp, 4.0),
         ("rgb.jpg", 3, &colour, 8.0),
         ("progressive.jpg", 3, &colour, 40.0),
@@ -95,6 +97,13 @@ fn every_kind_of_picture_is_read() {
         assert!(worst <= off && found.len() == expected.len(), "{name}: {worst} off\n{found:?}");
         assert_eq!(p.is_deep(), ["deep.png", "deep.tif", "real.tif"].contains(&name), "{name}");
     }
+}
+
+/// A JPEG picture of 8208×14608 for a strip of 16×16, found by fuzzing: many such strips would take hours.
+#[test]
+fn a_jpeg_picture_larger_than_its_place_in_a_tiff_is_refused() {
+    let error = picture("jpeg-beyond.tif").unwrap_err().to_string();
+    assert!(error.contains("a part of 16×16 pixels is a JPEG picture of 8208×14608"), "{error}");
 }
 
 /// The crate for TIFF would print a line of its own about text that is longer than memory.
