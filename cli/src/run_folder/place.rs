@@ -30,8 +30,7 @@ fn is_own(inside: &str, name: &str) -> bool {
         "evaluation.json",
         "report.html",
     ];
-    const DRAWN: [&str; 7] =
-        ["loss", "accuracy", "macro-f1", "balanced-accuracy", "rate", "confusion", "mistakes"];
+    const DRAWN: [&str; 6] = ["loss", "accuracy", "macro-f1", "rate", "confusion", "mistakes"];
     let name = aside_of(name).unwrap_or(name);
     match inside {
         "" => FILES.contains(&name) || name.starts_with("events.out.tfevents."),
