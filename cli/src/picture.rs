@@ -64,8 +64,8 @@ impl Picture {
                 let ink = picture.ink();
                 let (inner_height, inner_width) = (height * 20 / 28, width * 20 / 28);
                 done.push(format!(
-                    "ink of {}×{} out of {w}×{h} scaled into {inner_width}×{inner_height}, its centre of mass in the middle",
-                    ink.width, ink.height
+                    "ink of {}×{} out of {h}×{w} scaled into {inner_height}×{inner_width}, its centre of mass in the middle",
+                    ink.height, ink.width
                 ));
                 ink.centred(height, width, (inner_height, inner_width), Centre::Mass)
             }
@@ -235,7 +235,7 @@ mod tests {
         }
         let (digit, done) = picture.prepare(28, 28, Fit::Digit, Invert::Auto);
         assert_eq!(done[0], "dark and light swapped");
-        assert!(done[1].starts_with("ink of 30×80 out of 300×200"), "{done:?}");
+        assert!(done[1].starts_with("ink of 80×30 out of 200×300"), "{done:?}");
         let digit = Picture { width: 28, height: 28, levels: digit.iter().map(|x| f32::from(*x)).collect() };
         let (row, column) = digit.mass();
         assert!((row - 14.0).abs() <= 0.6 && (column - 14.0).abs() <= 0.6, "{row} {column}");
